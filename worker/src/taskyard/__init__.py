@@ -1,0 +1,1 @@
+"""Taskyard: a distributed task queue on Celery's wire."""
