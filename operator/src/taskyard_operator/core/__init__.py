@@ -1,0 +1,1 @@
+"""The operator's pure core: values and decisions, no I/O."""
