@@ -1,0 +1,1 @@
+"""Real brokers on free ports, started and stopped by the tests."""
