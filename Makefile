@@ -1,0 +1,61 @@
+# The front door: `make demo` shows Taskyard at work, `make test` proves it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo down test unit integration e2e lint format crds bench-start clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): requirements-dev.txt constraints.txt worker/pyproject.toml operator/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Taskyard needs Python 3.11 or newer: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ test "$$(id -u)" = 0 && echo "installing python3-venv" && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || \
+		{ echo "Python has no venv module: run 'apt-get install python3-venv'"; exit 1; }
+	@echo "installing the Python packages into $(VENV)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+demo: $(STAMP) ## Bring up a cluster, install Taskyard, run 300 tasks through it (KEEP=1 leaves it up)
+	@$(PY) -m examples.quickstart.demo $(if $(KEEP),--keep)
+
+down: $(STAMP) ## Remove everything that `make demo` and `make test` made, also after a crash
+	@$(PY) -m tests.cluster down --all
+
+test: lint ## Run every test: unit, integration, e2e on a real cluster
+	@$(PY) -m tests.tiers unit integration e2e
+
+unit: $(STAMP) ## Run the unit tests (under a minute)
+	@$(PY) -m tests.tiers unit
+
+integration: $(STAMP) ## Run the tests on real brokers
+	@$(PY) -m tests.tiers integration
+
+e2e: $(STAMP) ## Run the tests on a real Kubernetes cluster
+	@$(PY) -m tests.tiers e2e
+
+lint: $(STAMP) ## Check style, types, import direction and generated files
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy worker/src operator/src tests examples
+	@$(VENV)/bin/lint-imports
+	@$(PY) -m taskyard_operator.api.generate --check
+
+format: $(STAMP) ## Format the code
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+crds: $(STAMP) ## Generate crds/ and the chart's copies from the resource models
+	@$(PY) -m taskyard_operator.api.generate
+
+bench-start: $(STAMP) ## Measure how long a burst on a pool at zero waits for its first task
+	@$(PY) -m benchmarks.start_from_zero
+
+clean: ## Remove the virtual environment and the tools' caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build

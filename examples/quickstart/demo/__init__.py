@@ -1,0 +1,1 @@
+"""The demo behind ``make demo``: a cluster, Taskyard on it, 300 tasks through it, and the proof."""

@@ -1,0 +1,89 @@
+"""``python -m tests.e2e.prepare``: the cluster of the end-to-end tests, with the operator and two brokers.
+
+Every step may be repeated: a test run on its own brings up what is missing and keeps the rest.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from tests.harness.install import (
+    RELEASE,
+    ROOT,
+    SYSTEM,
+    build_images,
+    cluster,
+    image_values,
+    install_chart,
+    kubectl,
+)
+from tests.harness.kubectl import JSON
+
+BROKERS = "brokers"
+#: The brokers live in the test cluster only, whatever they hold is made up: their passwords are no secrets.
+USER = PASSWORD = "taskyard"
+PORTS = {"redis": {"redis": 6379}, "rabbitmq": {"amqp": 5672, "management": 15672}}
+
+
+def name() -> str:
+    """The cluster's name: one for each checkout, so that two test runs do not meet."""
+    given = os.environ.get("TASKYARD_TEST_CLUSTER")
+    return given or "test-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+
+
+def broker(kind: str, image: str) -> list[JSON]:
+    """A broker's pod and Service."""
+    labels = {"app": kind}
+    container: JSON = {
+        "name": kind,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": port, "containerPort": number} for port, number in PORTS[kind].items()],
+        "readinessProbe": {"tcpSocket": {"port": next(iter(PORTS[kind]))}, "periodSeconds": 1},
+    }
+    if kind == "redis":
+        # A password of its own lets a test give a wrong one.
+        container["args"] = ["redis-server", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no"]
+    else:
+        container["env"] = [
+            {"name": "RABBITMQ_DEFAULT_USER", "value": USER},
+            {"name": "RABBITMQ_DEFAULT_PASS", "value": PASSWORD},
+        ]
+    ports = [{"name": port, "port": number} for port, number in PORTS[kind].items()]
+    meta = {"namespace": BROKERS, "name": kind, "labels": labels}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"selector": labels, "ports": ports},
+        },
+    ]
+
+
+def prepare() -> None:
+    """Cluster, images, operator and brokers, ready for tests."""
+    here = name()
+    cluster("up", "--name", here)
+    images = build_images(here)
+    kube = kubectl(here)
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BROKERS}})
+    for kind in PORTS:
+        kube.apply(*broker(kind, cluster("image", kind, "--name", here, capture=True)))
+    install_chart(kube, SYSTEM, RELEASE, {"image": image_values(images.operator)})
+    for kind in PORTS:
+        kube.within(BROKERS)("wait", "pod", kind, "--for=condition=Ready", "--timeout=120s")
+
+
+def kubeconfig() -> Path:
+    """Where the prepared cluster's kubeconfig is."""
+    return Path(cluster("kubeconfig", "--name", name(), capture=True))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--down"]:
+        cluster("down", "--name", name())
+    else:
+        prepare()
