@@ -43,7 +43,7 @@ e2e: $(STAMP) ## Run the tests on a real Kubernetes cluster
 lint: $(STAMP) ## Check style, types, import direction and generated files
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy worker/src operator/src tests examples
+	@$(VENV)/bin/mypy worker/src operator/src tests examples benchmarks
 	@$(VENV)/bin/lint-imports
 	@$(PY) -m taskyard_operator.api.generate --check
 
