@@ -1,27 +1,20 @@
-"""Free TCP ports for servers that a test starts."""
-
-from __future__ import annotations
+"""Free TCP ports on the loopback interface."""
 
 import socket
-import time
+from contextlib import ExitStack
 
 
-def free_port() -> int:
-    """A port that was free a moment ago on the loopback address."""
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on at this moment, each a different one."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def listening(port: int) -> bool:
+    """Whether something accepts connections on the port."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, timeout: float) -> None:
-    """Return as soon as something listens on `port` of the loopback; TimeoutError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"nothing listens on port {port} after {timeout} s") from None
-            time.sleep(0.02)
-        else:
-            return
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

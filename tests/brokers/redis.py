@@ -1,77 +1,79 @@
-"""A real redis-server of a test's own: free port, temporary directory, stopped by its pid."""
+"""A Redis server of the tests' own."""
 
-from __future__ import annotations
-
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.brokers.ports import free_port, wait_for_port
+from tests.brokers.ports import free_ports, listening
 
 
 class RedisServer:
-    """Starts, stops, kills and restarts one redis-server; data survives a restart (append-only file)."""
+    """One ``redis-server`` on a free port, without persistence unless ``options`` ask for it.
 
-    def __init__(self, *, password: str | None = None, persistent: bool = False, port: int | None = None) -> None:
-        self.port = port or free_port()
+    ``start`` after ``stop`` or ``kill`` brings it back on the same port.
+    """
+
+    def __init__(self, *, password: str | None = None, options: Sequence[str] = ()) -> None:
+        (self.port,) = free_ports(1)
         self.password = password
-        self.persistent = persistent
-        self.directory = Path(tempfile.mkdtemp(prefix="taskyard-redis-"))
-        self.process: subprocess.Popen[bytes] | None = None
+        self._options = list(options)
+        self._directory = Path(tempfile.mkdtemp(prefix="redis-"))
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """The broker and result URL, with the password if there is one."""
-        return self.url_of(0)
+        """The broker URL, with the password if there is one."""
+        user = f":{self.password}@" if self.password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
 
-    def url_of(self, database: int) -> str:
-        """The URL of a database of this server."""
-        credentials = f":{self.password}@" if self.password else ""
-        return f"redis://{credentials}127.0.0.1:{self.port}/{database}"
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
 
-    def start(self) -> RedisServer:
-        """Start the server and wait until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-        command += ["--save", "", "--appendonly", "yes" if self.persistent else "no"]
+    def start(self) -> "RedisServer":
+        """Start the server and wait until it accepts connections."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--appendonly", "no", "--dir", str(self._directory), "--logfile", "redis.log"]
         if self.password:
             command += ["--requirepass", self.password]
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        wait_for_port(self.port, 30)
+        self._process = subprocess.Popen(command + self._options, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while not listening(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("redis-server did not start:\n" + self._log())
+            time.sleep(0.02)
         return self
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the server (`SIGKILL` for a crash) and wait for its end."""
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(30)
-            self.process = None
+    def stop(self) -> None:
+        """Stop the server as an administrator would; its data is lost without persistence."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
 
-    def pause(self) -> None:
-        """Freeze the server: its sockets stay open and answer nothing."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def unpause(self) -> None:
-        """Let a frozen server go on."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGCONT)
-
-    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the server and start it again on the same port with the same data."""
-        self.stop(how)
-        self.start()
+    def kill(self) -> None:
+        """End the server with SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
 
     def close(self) -> None:
-        """Stop the server and remove its directory."""
-        self.stop(signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Stop the server and remove what it wrote."""
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
-    def __enter__(self) -> RedisServer:
+    def __enter__(self) -> "RedisServer":
         return self.start()
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _log(self) -> str:
+        log = self._directory / "redis.log"
+        return log.read_text()[-2000:] if log.exists() else ""
