@@ -16,13 +16,12 @@ from typing import Self
 import aiohttp
 
 from taskyard_operator import metrics
+from taskyard_operator.api.names import FIELD_MANAGER
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.errors import KubeError, NotFound, Unreachable, error_of
 from taskyard_operator.kube.events import EventRecorder
 from taskyard_operator.kube.resources import EVENTS, JSON, Resource
 from taskyard_operator.kube.session import Session
-
-FIELD_MANAGER = "taskyard-operator"
 
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE = "application/merge-patch+json"

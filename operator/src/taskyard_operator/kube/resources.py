@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from taskyard_operator.api import names
+
 JSON: TypeAlias = dict[str, Any]
 """An object as the API server speaks it."""
 
@@ -46,11 +48,8 @@ class Resource:
         return "/" + "/".join(parts)
 
 
-TASKYARD_GROUP = "taskyard.io"
-TASKYARD_VERSION = "v1alpha1"
-
-TASK_QUEUES = Resource(TASKYARD_GROUP, TASKYARD_VERSION, "taskqueues", "TaskQueue")
-WORKER_POOLS = Resource(TASKYARD_GROUP, TASKYARD_VERSION, "workerpools", "WorkerPool")
+TASK_QUEUES = Resource(names.GROUP, names.VERSION, names.TASKQUEUE_PLURAL, names.TASKQUEUE_KIND)
+WORKER_POOLS = Resource(names.GROUP, names.VERSION, names.WORKERPOOL_PLURAL, names.WORKERPOOL_KIND)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet")
 PODS = Resource("", "v1", "pods", "Pod")
