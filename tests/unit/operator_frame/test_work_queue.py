@@ -122,6 +122,20 @@ def test_an_event_brings_a_planned_pass_forward(hurry: Run) -> None:
     hurry(main())
 
 
+def test_an_old_plan_that_comes_due_during_a_pass_begins_nothing(hurry: Run) -> None:
+    async def main() -> None:
+        passes = Passes(takes=20)
+        async with started(passes) as queue:
+            queue.add(A, after=10)
+            queue.add(A, after=1)
+            await asyncio.sleep(15)
+            queue.add(A)
+            await asyncio.sleep(100)
+        assert passes.times == [1.0, 21.1]
+
+    hurry(main())
+
+
 def test_failures_back_off_with_jitter_and_success_resets(hurry: Run) -> None:
     async def main() -> None:
         failure = Conflict(409, "Conflict", "changed meanwhile")

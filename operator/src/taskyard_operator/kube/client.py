@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
 import aiohttp
@@ -23,6 +23,8 @@ from taskyard_operator.kube.events import EventRecorder
 from taskyard_operator.kube.resources import EVENTS, JSON, Resource
 from taskyard_operator.kube.session import Session
 
+_JSON = "application/json"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE = "application/merge-patch+json"
 _PAGE = 500
@@ -70,20 +72,24 @@ class KubeClient:
 
         ``apiVersion`` and ``kind`` are filled in, which the API server leaves out of list items.
         """
-        query = {"limit": str(_PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         items: list[JSON] = []
-        while True:
-            page = await self._call("list", resource, "GET", resource.path(namespace or None), query=query)
+        async for page in self._pages(resource, namespace, labels):
             items += page.get("items") or []
-            if not (more := page.get("metadata", {}).get("continue")):
-                break
-            query["continue"] = more
         for item in items:
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         return items
+
+    async def versions(
+        self, resource: Resource, namespace: str, *, labels: Mapping[str, str] | None = None
+    ) -> dict[tuple[str, str], str]:
+        """The resource versions of what :meth:`list` would give, by namespace and name; metadata only."""
+        found: dict[tuple[str, str], str] = {}
+        async for page in self._pages(resource, namespace, labels, accept=_METADATA_ONLY):
+            for item in page.get("items") or []:
+                metadata = item["metadata"]
+                found[metadata.get("namespace", ""), metadata["name"]] = metadata["resourceVersion"]
+        return found
 
     async def create(self, resource: Resource, body: JSON) -> JSON:
         """Make an object; :class:`.Conflict` if it exists. Repeated only where it was surely not done."""
@@ -183,6 +189,25 @@ class KubeClient:
             return set()
         return {entry["name"] for entry in answer.get("resources") or [] if "/" not in entry["name"]}
 
+    async def _pages(
+        self,
+        resource: Resource,
+        namespace: str,
+        labels: Mapping[str, str] | None,
+        *,
+        accept: str = _JSON,
+    ) -> AsyncIterator[JSON]:
+        query = {"limit": str(_PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        path = resource.path(namespace or None)
+        while True:
+            page = await self._call("list", resource, "GET", path, query=query, accept=accept)
+            yield page
+            if not (more := page.get("metadata", {}).get("continue")):
+                return
+            query["continue"] = more
+
     async def _call(
         self,
         verb: str,
@@ -192,7 +217,8 @@ class KubeClient:
         *,
         body: JSON | None = None,
         query: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         repeatable: bool = True,
     ) -> JSON:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
@@ -202,7 +228,7 @@ class KubeClient:
             status, wait = 0, None
             try:
                 status, wait, answer = await self._session.send(
-                    method, path, data=data, query=query, content_type=content_type
+                    method, path, data=data, query=query, content_type=content_type, accept=accept
                 )
             except (aiohttp.ClientError, OSError, TimeoutError) as problem:
                 error: KubeError = Unreachable(0, "Unreachable", _what(problem, self._session.server))

@@ -58,10 +58,11 @@ class Session:
         data: bytes | None,
         query: Mapping[str, str] | None,
         content_type: str,
+        accept: str,
     ) -> tuple[int, float | None, JSON]:
         """Send one request once: the status, the seconds of ``Retry-After`` if any, and the JSON answer."""
         http, credentials = await self._ready()
-        headers = {"Accept": "application/json", "Content-Type": content_type, **credentials.headers()}
+        headers = {"Accept": accept, "Content-Type": content_type, **credentials.headers()}
         async with http.request(
             method,
             credentials.server + path,

@@ -1,0 +1,1 @@
+"""From watch events to keys: what changed says only which resource is worth a pass."""

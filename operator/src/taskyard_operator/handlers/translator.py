@@ -1,0 +1,87 @@
+"""Events in, keys out. No pass is made here, and nothing is read from an event but names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from taskyard_operator import metrics
+from taskyard_operator.api import names
+from taskyard_operator.handlers.inventory import Inventory, Name, name_of, pool_of
+from taskyard_operator.kube.resources import DEPLOYMENTS, PODS, Resource
+from taskyard_operator.reconcile.work_queue import Key
+
+log = logging.getLogger(__name__)
+
+DELETED = "DELETED"
+MODIFIED = "MODIFIED"
+
+
+class Keys(Protocol):
+    """Where keys go: the work queue."""
+
+    def add(self, key: Key, after: float = 0.0) -> None:
+        """See :meth:`taskyard_operator.reconcile.work_queue.WorkQueue.add`."""
+        ...
+
+
+class Translator:
+    """Turns what the watches and the brokers tell into keys.
+
+    ``type`` is the watch event's: ADDED, MODIFIED or DELETED, and None for an object of a first listing.
+    """
+
+    def __init__(self, keys: Keys, inventory: Inventory) -> None:
+        self._keys = keys
+        self._inventory = inventory
+
+    def task_queue(self, type: str | None, body: Mapping[str, Any]) -> None:
+        """A TaskQueue came, changed or went: it is due, and so are the pools that take from it."""
+        metrics.WATCH_EVENTS.inc(names.TASKQUEUE_PLURAL)
+        queue = name_of(body)
+        if type == DELETED:
+            self._inventory.queues.drop(queue)
+            metrics.forget_queue(*queue)
+        elif not self._inventory.queues.note(body) and type == MODIFIED:
+            return
+        self.queue_due(queue)
+
+    def worker_pool(self, type: str | None, body: Mapping[str, Any]) -> None:
+        """A WorkerPool came, changed or went: it is due."""
+        metrics.WATCH_EVENTS.inc(names.WORKERPOOL_PLURAL)
+        pool = name_of(body)
+        if type == DELETED:
+            self._inventory.drop_pool(pool)
+            metrics.forget_pool(*pool)
+        elif not self._inventory.note_pool(body) and type == MODIFIED:
+            return
+        self.pool_due(pool)
+
+    def deployment(self, type: str | None, body: Mapping[str, Any]) -> None:
+        """A Deployment of a pool changed: the pool is due."""
+        self._child(DEPLOYMENTS, type, body)
+
+    def pod(self, type: str | None, body: Mapping[str, Any]) -> None:
+        """A pod of a pool changed: the pool is due."""
+        self._child(PODS, type, body)
+
+    def queue_due(self, queue: Name) -> None:
+        """A TaskQueue and the pools that take from it are due (its broker was polled, say)."""
+        self._keys.add(Key(names.TASKQUEUE_KIND, *queue))
+        for pool in self._inventory.pools_of(queue):
+            self.pool_due(pool)
+
+    def pool_due(self, pool: Name) -> None:
+        """A WorkerPool is due."""
+        self._keys.add(Key(names.WORKERPOOL_KIND, *pool))
+
+    def _child(self, resource: Resource, type: str | None, body: Mapping[str, Any]) -> None:
+        metrics.WATCH_EVENTS.inc(resource.plural)
+        seen = self._inventory.pods if resource is PODS else self._inventory.deployments
+        if type == DELETED:
+            seen.drop(name_of(body))
+        else:
+            seen.note(body)
+        if pool := pool_of(body):
+            self.pool_due(pool)
