@@ -34,7 +34,7 @@ class ScheduleSpec(ApiModel):
         Field(
             min_length=9,
             max_length=100,
-            pattern=r"^(@(hourly|daily|weekly|monthly)|[0-9A-Za-z*/,-]+( +[0-9A-Za-z*/,-]+){4})$",
+            pattern=r"^[0-9A-Za-z*/,-]+( +[0-9A-Za-z*/,-]+){4}$",
         ),
     ]
     """When the time begins: minute, hour, day of month, month, day of week, such as 0 8 * * 1-5."""
