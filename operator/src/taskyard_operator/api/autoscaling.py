@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from .durations import Duration, cel_duration
-from .model import ApiModel, Schema, cel, validations
+from .durations import Duration, PositiveDuration
+from .model import ApiModel, cel, validations
 
 MAX_REPLICAS = 5000
 
@@ -44,14 +44,7 @@ class ScheduleSpec(ApiModel):
     ] = "UTC"
     """IANA time zone in which cron is read, such as Asia/Seoul; daylight saving is followed."""
 
-    duration: Annotated[
-        Duration,
-        Schema(
-            validations(
-                cel(f"{cel_duration('self')} >= duration('1m')", "must be at least 1m, the step of cron")
-            )
-        ),
-    ]
+    duration: PositiveDuration
     """How long the time lasts."""
 
     min_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)]
@@ -99,12 +92,7 @@ class AutoscalingSpec(ApiModel):
     max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 10
     """The most replicas."""
 
-    start_within: Annotated[
-        Duration,
-        Schema(
-            validations(cel(f"{cel_duration('self')} >= duration('1s')", "startWithin must be at least 1s"))
-        ),
-    ] = 10
+    start_within: PositiveDuration = 10
     """The one knob: a task should start within this time of being sent. Shorter costs more idle replicas; a
     pool at zero cannot beat the time that a pod needs to start.
     """

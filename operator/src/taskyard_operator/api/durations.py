@@ -5,9 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from .model import cel, validations
+
 #: At least one of days, hours, minutes and seconds, each once and in that order. The digits are bounded so
 #: that the largest value still fits Go's 64-bit nanoseconds, with which the API server computes.
 DURATION_PATTERN = r"^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$"
+HOURS_PATTERN = r"^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$"
 
 #: The longest text that the pattern allows: ``9999d99999h999999m99999999s``.
 DURATION_MAX_LENGTH = 27
@@ -34,13 +37,13 @@ def parse_duration(text: str) -> int:
     return sum(int(count) * size for count, (_, size) in zip(match.groups("0"), _UNITS, strict=True))
 
 
-def format_duration(seconds: int) -> str:
+def format_duration(seconds: int, *, days: bool = True) -> str:
     """Return the shortest text for a whole number of seconds: ``90`` is ``1m30s``, ``0`` is ``0s``."""
     if seconds < 0:
         raise DurationFormatError(f"{seconds} seconds: a duration cannot be negative")
     parts: list[str] = []
     rest = seconds
-    for unit, size in _UNITS:
+    for unit, size in _UNITS if days else _UNITS[1:]:
         count, rest = divmod(rest, size)
         if count:
             parts.append(f"{count}{unit}")
@@ -66,16 +69,6 @@ def parse_elapsed(text: str) -> float:
     return float(match[1]) if match else float(parse_duration(text))
 
 
-def cel_duration(value: str) -> str:
-    """Return a CEL expression of type ``duration`` for a CEL string that matches :data:`DURATION_PATTERN`.
-
-    CEL's own ``duration()`` reads Go's format, which has no days: they are turned into hours first.
-    """
-    days = f"{value}.find('^[0-9]+d').replace('d', '')"
-    rest = f"{value}.find('[0-9hms]*$')"
-    return f"duration(({value}.contains('d') ? string(int({days}) * 24) + 'h' : '') + {rest})"
-
-
 def _split(seconds: int) -> list[int]:
     counts = []
     for _, size in _UNITS:
@@ -96,19 +89,51 @@ def _read_elapsed(value: Any) -> float:
     return parse_elapsed(value) if isinstance(value, str) else float(value)
 
 
+def _read_positive(value: Any) -> int:
+    seconds = _read_duration(value)
+    if not seconds:
+        raise DurationFormatError("must be more than 0s")
+    return seconds
+
+
+def _read_hours(value: Any) -> int:
+    if isinstance(value, str) and "d" in value:
+        raise DurationFormatError(f"{value!r}: write it in hours, minutes and seconds, like 1h30m")
+    return _read_positive(value)
+
+
+def _format_hours(seconds: int) -> str:
+    return format_duration(seconds, days=False)
+
+
+def _text(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern, "minLength": 2, "maxLength": DURATION_MAX_LENGTH}
+
+
+_MORE_THAN_ZERO = validations(cel("self.matches('[1-9]')", "must be more than 0s"))
+
 #: A length of time that a user sets: whole seconds in Python, text in the resource.
 Duration = Annotated[
     int,
     BeforeValidator(_read_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": DURATION_PATTERN,
-            "minLength": 2,
-            "maxLength": DURATION_MAX_LENGTH,
-        }
-    ),
+    WithJsonSchema(_text(DURATION_PATTERN)),
+]
+
+#: The same, not zero.
+PositiveDuration = Annotated[
+    int,
+    BeforeValidator(_read_positive),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_text(DURATION_PATTERN) | _MORE_THAN_ZERO),
+]
+
+#: The same without days, so that CEL can compare two: its ``duration()`` reads Go's format, which has none.
+DurationInHours = Annotated[
+    int,
+    BeforeValidator(_read_hours),
+    PlainSerializer(_format_hours, return_type=str),
+    WithJsonSchema(_text(HOURS_PATTERN) | _MORE_THAN_ZERO),
 ]
 
 #: A length of time that was measured: seconds in Python, rounded text in the status.

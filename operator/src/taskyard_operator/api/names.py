@@ -217,6 +217,8 @@ class PoolReason(StrEnum):
     """Nothing needs a person."""
     INVALID_SPEC = "InvalidSpec"
     """The spec does not make sense; the message names the field."""
+    NOT_SUPPORTED = "NotSupported"
+    """The spec asks for what this operator does not do; the message names the field and what to use."""
     INVALID_TEMPLATE = "InvalidTemplate"
     """The podTemplate breaks what the operator needs; the message names the field."""
     QUEUE_NOT_FOUND = "QueueNotFound"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from .conditions import Condition
-from .durations import Duration, Elapsed, cel_duration
+from .durations import Elapsed, PositiveDuration
 from .metadata import ObjectMeta
 from .model import ApiModel, Schema, Timestamp, cel, validations
 from .names import API_VERSION, TASKQUEUE_KIND
@@ -23,16 +23,6 @@ _NOT_RESERVED = validations(
         reason="FieldValueInvalid",
     )
 )
-
-#: A limit in time; RabbitMQ takes 0 to mean "expire at once", which nobody wants of a queue for work.
-TimeToLive = Annotated[
-    Duration,
-    Schema(
-        validations(
-            cel(f"{cel_duration('self')} >= duration('1s')", "must be at least 1s: leave it out for no limit")
-        )
-    ),
-]
 
 
 def _effective_name(root: str) -> str:
@@ -109,7 +99,7 @@ class DeadLetterSpec(ApiModel):
     cannot go round for ever.
     """
 
-    message_ttl: Annotated[TimeToLive | None, Field(alias="messageTTL")] = None
+    message_ttl: Annotated[PositiveDuration | None, Field(alias="messageTTL")] = None
     """How long a dead letter is kept; for ever by default."""
 
 
@@ -168,7 +158,7 @@ class TaskQueueSpec(ApiModel):
     configured with the same task_queue_max_priority. Absent: no priorities. Cannot change.
     """
 
-    message_ttl: Annotated[TimeToLive | None, Field(alias="messageTTL")] = None
+    message_ttl: Annotated[PositiveDuration | None, Field(alias="messageTTL")] = None
     """How long a message may wait before it expires, such as 24h; for ever by default."""
 
     max_length: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None

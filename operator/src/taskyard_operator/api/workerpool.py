@@ -7,17 +7,13 @@ from pydantic import ConfigDict, Field
 
 from .autoscaling import MAX_REPLICAS, AutoscalingSpec
 from .conditions import Condition
-from .durations import Duration, Elapsed, cel_duration
+from .durations import Duration, DurationInHours, Elapsed, PositiveDuration
 from .metadata import ObjectMeta
 from .model import ApiModel, Schema, Timestamp, cel, validations
 from .names import API_VERSION, MAX_POOL_NAME, WORKERPOOL_KIND
 from .quantities import Memory, Share
 
 _FREE_OBJECT = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-
-
-def _at_least(shortest: str, message: str) -> dict[str, Any]:
-    return validations(cel(f"{cel_duration('self')} >= duration('{shortest}')", message))
 
 
 class Runtime(StrEnum):
@@ -54,8 +50,9 @@ class RolloutSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
-                "string(self.maxSurge).replace('%', '') != '0'"
-                " || string(self.maxUnavailable).replace('%', '') != '0'",
+                "!has(self.maxSurge) || !has(self.maxUnavailable)"
+                " || !(string(self.maxSurge) in ['0', '0%', '00%'])"
+                " || !(string(self.maxUnavailable) in ['0', '0%', '00%'])",
                 "maxSurge and maxUnavailable are both 0, so no rollout could begin: raise one of them",
             )
         )
@@ -71,9 +68,7 @@ class RolloutSpec(ApiModel):
     down.
     """
 
-    progress_deadline: Annotated[
-        Duration, Schema(_at_least("10s", "progressDeadline must be at least 10s"))
-    ] = 600
+    progress_deadline: PositiveDuration = 600
     """How long a new revision may take to bring up its next worker before the pool is reported as stuck; the
     old workers go on.
     """
@@ -82,7 +77,7 @@ class RolloutSpec(ApiModel):
 class ShutdownSpec(ApiModel):
     """How a worker ends."""
 
-    grace_period: Annotated[Duration, Schema(_at_least("1s", "gracePeriod must be at least 1s"))] = 60
+    grace_period: PositiveDuration = 60
     """How long running tasks may take when somebody else deletes the pod (a node drain, kubectl delete pod);
     what is not done by then goes back to the queue.
     """
@@ -143,7 +138,7 @@ class WorkerPoolSpec(ApiModel):
         json_schema_extra=validations(
             cel(
                 "!has(self.softTimeLimit) || !has(self.timeLimit)"
-                f" || {cel_duration('self.softTimeLimit')} <= {cel_duration('self.timeLimit')}",
+                " || duration(self.softTimeLimit) <= duration(self.timeLimit)",
                 "softTimeLimit is more than timeLimit: lower softTimeLimit or raise timeLimit",
                 fieldPath=".softTimeLimit",
             ),
@@ -205,12 +200,10 @@ class WorkerPoolSpec(ApiModel):
     done.
     """
 
-    time_limit: Annotated[Duration, Schema(_at_least("1s", "timeLimit must be at least 1s"))] | None = None
-    """A task that runs longer is killed."""
+    time_limit: DurationInHours | None = None
+    """A task that runs longer is killed; in hours, minutes and seconds, such as 1h30m."""
 
-    soft_time_limit: (
-        Annotated[Duration, Schema(_at_least("1s", "softTimeLimit must be at least 1s"))] | None
-    ) = None
+    soft_time_limit: DurationInHours | None = None
     """A task that runs longer gets a SoftTimeLimitExceeded, in which it can clean up."""
 
     log_level: LogLevel = LogLevel.INFO
