@@ -46,6 +46,10 @@ ANNOTATION_DRAINING_SINCE: Final = f"{GROUP}/draining-since"
 #: On a WorkerPool, any text: a new text is a new revision, hence a rolling restart.
 ANNOTATION_RESTARTED_AT: Final = f"{GROUP}/restarted-at"
 
+#: On a TaskQueue that is being deleted, ``"true"``: it goes away although its broker cannot be reached;
+#: what is at the broker stays.
+ANNOTATION_ABANDON_QUEUE: Final = f"{GROUP}/abandon-broker-queue"
+
 # Finalizers ---------------------------------------------------------------------------------------
 
 #: On a WorkerPool: its pods are drained before it goes away.
@@ -111,6 +115,8 @@ class ConditionType(StrEnum):
     """TaskQueue: the latest attempt to talk to the broker succeeded."""
     DRIFTED = "Drifted"
     """TaskQueue: the broker's queue differs from the spec and the broker refuses to change it."""
+    LIMITED = "Limited"
+    """TaskQueue: a part of the spec is not in effect; the message says which and what helps."""
     DELETING = "Deleting"
     """TaskQueue: it is being deleted; reason Blocked while messages keep its queue."""
     AVAILABLE = "Available"
@@ -132,35 +138,65 @@ class QueueReason(StrEnum):
     # Ready
     SYNCED = "Synced"
     """The broker has the queue as the spec says."""
+    PENDING = "Pending"
+    """The broker has not been asked yet."""
     DECLARE_FAILED = "DeclareFailed"
     """The broker refused the queue; the message has its words."""
-    UNSUPPORTED = "Unsupported"
-    """The broker cannot do what the spec asks (a quorum queue on Redis)."""
     INVALID_SPEC = "InvalidSpec"
     """The spec does not make sense; the message names the field."""
     QUEUE_NAME_CONFLICT = "QueueNameConflict"
     """An older TaskQueue stands for the same queue at the same broker."""
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    """The broker has lost the queue; it is being made again."""
+    QUEUE_LOCKED = "QueueLocked"
+    """The queue is exclusive to another connection."""
+    NOT_A_QUEUE = "NotAQueue"
+    """Something else has the queue's name at the broker; nothing was changed."""
+    # Ready, Limited and BrokerReachable
+    NOT_SUPPORTED = "NotSupported"
+    """The broker cannot do what the spec asks (a quorum queue on Redis), or is of an unknown kind."""
     # BrokerReachable
     CONNECTED = "Connected"
     """The broker answered."""
     UNREACHABLE = "Unreachable"
     """Nothing answers at the broker's address."""
-    ACCESS_REFUSED = "AccessRefused"
-    """The broker refused the user, the password or a permission."""
-    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
-    """The broker's Secret, or the key in it, does not exist."""
-    URL_INVALID = "UrlInvalid"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    """The broker refused the user or the password."""
+    ACCESS_DENIED = "AccessDenied"
+    """The broker refused the user a permission."""
+    VIRTUAL_HOST_NOT_FOUND = "VirtualHostNotFound"
+    """RabbitMQ has no such virtual host."""
+    REQUEST_REFUSED = "RequestRefused"
+    """The broker refused a command; the message has its words."""
+    POLL_FAILED = "PollFailed"
+    """The operator itself failed to read the broker; its log says how."""
+    INVALID_URL = "InvalidURL"
     """The Secret's value is not a broker URL."""
+    INVALID_CERTIFICATE = "InvalidCertificate"
+    """The broker's certificate is not trusted, or ca.crt in the Secret is not PEM."""
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
+    """The broker's Secret does not exist."""
+    SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
+    """The broker's Secret does not have the key."""
+    SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105
+    """The API server did not give the broker's Secret."""
     # Drifted
     IN_SYNC = "InSync"
     """What the broker has is what the spec says."""
     ARGUMENTS_DIFFER = "ArgumentsDiffer"
     """The queue was declared with other arguments; the message lists them."""
-    POLICY_UNAVAILABLE = "PolicyUnavailable"
-    """A setting needs RabbitMQ's management API, which cannot be reached."""
+    # Limited
+    IN_EFFECT = "InEffect"
+    """Every part of the spec is in effect."""
+    POLICIES_UNAVAILABLE = "PoliciesUnavailable"
+    """A setting needs RabbitMQ's management API, which cannot be used."""
+    POLICY_SHADOWED = "PolicyShadowed"
+    """Somebody else's policy with a higher priority applies to the queue."""
+    OPERATOR_POLICY = "OperatorPolicy"
+    """An operator policy of the broker comes before the spec."""
     # Deleting
     BLOCKED = "Blocked"
-    """The queue holds messages and deletionPolicy is Delete."""
+    """The queue holds messages or has consumers, and deletionPolicy is Delete."""
     IN_PROGRESS = "InProgress"
     """The queue is being removed from the broker."""
 
@@ -229,6 +265,8 @@ class PoolReason(StrEnum):
     """The broker of the pool's queues cannot be read."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """Kubernetes cannot pull the image."""
+    CONTAINER_FAILED = "ContainerFailed"
+    """The container cannot be made; a Secret or ConfigMap that it needs may be missing."""
     CRASH_LOOP = "CrashLoop"
     """Workers start and exit again and again."""
     UNSCHEDULABLE = "Unschedulable"
