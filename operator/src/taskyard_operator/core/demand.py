@@ -16,6 +16,9 @@ SLOW_SECONDS = 120.0
 TRUSTED_AFTER = 30.0
 """Seconds: rates are shrunk towards zero until watched so long, so that a start makes no wrong step."""
 
+LONGEST_GAP = 15.0
+"""Seconds without a reading after which what was watched before no longer counts."""
+
 _MEMORY_SECONDS = 420.0 / math.log(2.0)  # half-life of the service time's evidence: 7 minutes
 _PRIOR_WEIGHT = 1.0  # the prior counts as one finished task
 _SETTLED_TASKS = 10.0  # evidence that replaces the prior
@@ -36,7 +39,7 @@ class WorkerTotals:
 
 @dataclass(frozen=True, slots=True)
 class QueueReading:
-    """All queues of a pool in one fresh poll, at a Unix time; `in_flight` None where the broker cannot tell."""
+    """All queues of a pool in one fresh poll; `at` in Unix seconds, `in_flight` None if not known."""
 
     ready: int
     in_flight: int | None
@@ -122,12 +125,7 @@ def learn(
     """Take in one pass. `held`: messages that workers hold; `hint`: an earlier service time, in seconds."""
     demand = _learn_service_time(demand, now, workers, hint)
     demand = _learn_cold_start(demand, cold_starts)
-    if queue is None:
-        # A gap: what arrived meanwhile is not known, so the rates start again.
-        return replace(
-            demand, fast=0.0, slow=0.0, watched=0.0, at=None, debt=0.0, arrived=0.0, finished_between=0
-        )
-    return _learn_rates(demand, queue, held)
+    return demand if queue is None else _learn_rates(demand, queue, held)
 
 
 def _learn_rates(demand: Demand, queue: QueueReading, held: int) -> Demand:
@@ -137,6 +135,10 @@ def _learn_rates(demand: Demand, queue: QueueReading, held: int) -> Demand:
     seconds = queue.at - demand.at
     if seconds < 0.2:
         return demand
+    if seconds > LONGEST_GAP:
+        # What arrived meanwhile is not known well enough: the rates start again.
+        demand = replace(demand, fast=0.0, slow=0.0, watched=0.0, debt=0.0)
+        return replace(demand, at=queue.at, level=level, arrived=0.0, finished_between=0)
     if queue.publish_rate is not None:
         arrived, debt = queue.publish_rate * seconds, 0.0
     else:

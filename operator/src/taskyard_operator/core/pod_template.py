@@ -159,6 +159,8 @@ def _container(spec: WorkerPoolSpec, queues: Sequence[QueueRef], broker: BrokerR
         "ports": [{"name": names.HTTP_PORT_NAME, "containerPort": names.HTTP_PORT, "protocol": "TCP"}],
         # Enough to be scheduled fairly and little enough for a laptop; the template sets what the tasks need.
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        # The last line of a worker that cannot start ends up in the pool's conditions.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -66,7 +66,7 @@ def divide(
 def _among_old(
     goal: int, olds: Sequence[DeploymentView], pods: Sequence[PodView], *, may_grow: bool
 ) -> dict[str, int]:
-    """Divide among the old ones: the one that works most shrinks last, idle rest of others goes at once."""
+    """Among the old: what never started goes at once, the one that works most shrinks last."""
     consuming = {item.name: 0 for item in olds}
     started = {item.name: 0 for item in olds}
     for item in olds:

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from taskyard_operator.core.demand import Demand, QueueReading, WorkerTotals, learn
+from taskyard_operator.core.demand import LONGEST_GAP, Demand, QueueReading, WorkerTotals, learn
 
 LONGEST_WINDOW = 300.0
 """Seconds: a slow start lengthens the window before a step down by at most this."""
@@ -98,6 +98,7 @@ class Memory:
     ] = ()  # (when, replicas needed), only those that can still be the highest
     observed_since: float | None = None
     idle_since: float | None = None
+    read_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,9 @@ def recommend(policy: Policy, inputs: Inputs, memory: Memory) -> tuple[Recommend
     memory = replace(memory, demand=demand)
     if inputs.queue is None:
         return _without_reading(policy, inputs, memory)
+    if memory.read_at is not None and inputs.now - memory.read_at > LONGEST_GAP:
+        # What happened in the gap is not known, so the window before a step down starts again.
+        memory = Memory(demand)
     slots, lam, service = _slots_needed(policy, inputs, demand, inputs.queue)
     needed = math.ceil(round(slots / max(inputs.slots_per_pod, 1), 6))
     idle = _idle(inputs, demand, inputs.queue)
@@ -143,6 +147,7 @@ def recommend(policy: Policy, inputs: Inputs, memory: Memory) -> tuple[Recommend
     memory = replace(
         memory,
         needs=needs,
+        read_at=inputs.now,
         observed_since=inputs.now if memory.observed_since is None else memory.observed_since,
         idle_since=(inputs.now if memory.idle_since is None else memory.idle_since) if idle else None,
     )
@@ -177,8 +182,6 @@ def _without_reading(policy: Policy, inputs: Inputs, memory: Memory) -> tuple[Re
             f"the broker could not be read {inputs.failures} times in a row: at least {fallback} replicas"
         )
         replicas = max(replicas, fallback)
-    # What happened in the gap is not known, so the window before a step down starts again.
-    memory = replace(memory, needs=(), observed_since=None, idle_since=None)
     demand = memory.demand
     recommendation = Recommendation(
         replicas=replicas,
