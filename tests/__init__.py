@@ -1,0 +1,1 @@
+"""The tests, and the cluster that they run on."""

@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package testcluster names the programs that are built straight from their own modules, so that go.mod keeps them.
+package testcluster
+
+import _ "helm.sh/helm/v3/cmd/helm"

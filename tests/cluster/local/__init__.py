@@ -1,0 +1,1 @@
+"""A Kubernetes of bare processes: every node is a set of Linux namespaces, without Docker or virtual machines."""
