@@ -118,6 +118,12 @@ class Poller:
         """The latest poll; None if the queue is not watched or not yet polled."""
         return self._samples.get((namespace, task_queue))
 
+    def poll_soon(self, namespace: str, task_queue: str) -> None:
+        """Poll the broker of a watched TaskQueue now, if that is not under way."""
+        ref = self._refs.get((namespace, task_queue))
+        if ref is not None and (link := self._links.get(ref)) is not None:
+            link.wake.set()
+
     def broker_key(self, namespace: str, task_queue: str) -> str | None:
         """Names the broker of a watched TaskQueue; equal for TaskQueues with the same Secret and key."""
         ref = self._refs.get((namespace, task_queue))
