@@ -1,0 +1,421 @@
+"""kombu's channel over a session: consumers, settlements, dead letters, deferral."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+
+from taskyard.broker.envelope import (
+    DeadLetters,
+    Envelope,
+    UnreadableMessageError,
+    dead,
+    dead_letters,
+    delivery_count,
+    dumps,
+    parse,
+    wrapped,
+)
+from taskyard.broker.redis.handover import to_head
+from taskyard.broker.redis.intake import Intake, Taken
+from taskyard.broker.redis.names import Names
+from taskyard.broker.redis.qos import Held, QoS
+from taskyard.broker.redis.session import Session
+from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+
+logger = logging.getLogger(__name__)
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]
+    """A channel on which nothing is lost between the queue and the acknowledgement.
+
+    Publishing, bindings and broadcasts are kombu's. Consuming is Taskyard's: see ``Intake`` and ``Lease``.
+    """
+
+    QoS = QoS
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "dead_letters")
+    dead_letters: dict[str, Any] | None = None
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self._client_of_pool: Any = None
+        self._plain_client: Any = None
+        self._intake: Intake | None = None
+        self._settlements = Settlements()
+        self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
+        self._declared: set[str] = set()
+        super().__init__(connection, **kwargs)
+
+    # -- clients: one for all commands, where kombu builds one for each
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._client_of_pool is None:
+            self._client_of_pool = super()._create_client()
+        return self._client_of_pool
+
+    @property
+    def client(self) -> Any:
+        """The client for commands; consuming does not use it."""
+        return self._create_client()
+
+    @property
+    def plain(self) -> Any:
+        """A client that adds no prefix: its user names whole keys."""
+        if self._plain_client is None:
+            self._plain_client = kombu_redis.redis.Redis(connection_pool=self.pool)
+        return self._plain_client
+
+    def _disconnect_pools(self) -> None:
+        self._client_of_pool = self._plain_client = None
+        super()._disconnect_pools()
+
+    @property
+    def names(self) -> Names:
+        """The names of the keys that this channel uses."""
+        prefix = self.global_keyprefix
+        return Names(
+            prefix=prefix,
+            separator=self.sep,
+            steps=tuple(self.priority_steps),
+            unacked=(prefix + self.unacked_key).encode(),
+            unacked_index=(prefix + self.unacked_index_key).encode(),
+        )
+
+    def list_of(self, queue: str, envelope: Envelope) -> bytes:
+        """The list that a message of a queue belongs to."""
+        return self.names.list_for(queue, self._get_message_priority(envelope, reverse=False))
+
+    # -- consuming
+
+    def _ready_intake(self) -> Intake:
+        session = self.connection.session_for(self)
+        if self._intake is None:
+            fair = self.queue_order_strategy == "round_robin"
+            self._intake = Intake(session, self._queue_cycle, self.connection.held_tags, fair=fair)
+        return self._intake
+
+    @property
+    def held(self) -> int:
+        """How many messages are taken and not settled, handed over or not."""
+        waiting = len(self._intake.inbox) if self._intake is not None else 0
+        return len(self.qos._delivered) + waiting
+
+    def held_tags(self) -> set[str]:
+        """The tags of these messages."""
+        waiting = {one.tag for one in self._intake.inbox} if self._intake is not None else set()
+        return waiting | set(self.qos._delivered)
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
+    ) -> Any:
+        """Take from the queue and call back with each message. Broadcast queues are kombu's business."""
+        broadcast = queue in self._fanout_queues
+        if not broadcast:
+            intake = self._ready_intake()
+        result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        if not broadcast:
+            self._receivers[queue] = callback, no_ack
+            intake.consume(self.active_queues)
+            self.connection.consuming()
+        return result
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Take nothing more; what was taken but not handed over is back in the queue when this returns."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        if queue is None or queue not in self._receivers:
+            self._basic_cancel(consumer_tag)
+            return
+        self._basic_cancel(consumer_tag)
+        if queue not in self._active_queues:
+            del self._receivers[queue]
+        intake = self._intake
+        if intake is None or not intake.session.usable:
+            return
+        intake.consume(self.active_queues)
+        self.connection.consuming()
+        intake.session.wait()
+        self._give_back_unwanted(intake)
+        self.flush()
+
+    def _give_back_unwanted(self, intake: Intake) -> None:
+        unwanted = [one for one in intake.inbox if one.queue not in self._receivers]
+        if unwanted:
+            kept = [one for one in intake.inbox if one.queue in self._receivers]
+            intake.inbox.clear()
+            intake.inbox.extend(kept)
+            self.give_back([(one.tag, Held(one.queue, one.text)) for one in unwanted])
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        """Hold ``prefetch_count`` messages at most; 0 is no limit."""
+        self.qos.prefetch_count = prefetch_count or 0
+
+    def deliver(self) -> int:
+        """Hand over what was taken; returns how many messages."""
+        intake = self._intake
+        if intake is None or not intake.inbox:
+            return 0
+        limit = self.qos.prefetch_count
+        excess = min(self.held - limit, len(intake.inbox)) if limit else 0
+        if excess > 0:
+            surplus = [intake.inbox.pop() for _ in range(excess)][::-1]
+            self.give_back([(one.tag, Held(one.queue, one.text)) for one in surplus])
+        delivered = 0
+        while intake.inbox:
+            if self._hand_over(intake.inbox.popleft()):
+                delivered += 1
+        return delivered
+
+    def _hand_over(self, taken: Taken) -> bool:
+        receiver = self._receivers.get(taken.queue)
+        if receiver is None:
+            self.give_back([(taken.tag, Held(taken.queue, taken.text))])
+            return False
+        message = self._message(taken)
+        if message is None:
+            return False
+        callback, no_ack = receiver
+        if no_ack:
+            self.qos.ack(taken.tag)
+        callback(message)
+        return True
+
+    def _message(self, taken: Taken) -> Any:
+        """The message for a consumer, now held; None when it went elsewhere."""
+        delivered = self.qos._delivered
+        if taken.tag in delivered:
+            # Tags in unacked are unique, so this lease was lost while we worked on, and has just come back.
+            return None
+        delivered[taken.tag] = Held(taken.queue, taken.text)
+        try:
+            envelope = parse(taken.text)
+            envelope["properties"]["delivery_tag"] = taken.tag
+            message = self.Message(envelope, channel=self)
+        except UnreadableMessageError as error:
+            self.dead_letter(taken.tag, f"unreadable message: {error}")
+            return None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self.dead_letter(taken.tag, f"unreadable body: {error}")
+            return None
+        count = delivery_count(envelope)
+        if count and self.rule(taken.queue).exhausted(count):
+            self.dead_letter(taken.tag, f"its worker was lost {count} times", delivered=False)
+            return None
+        return message
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """One message of the queue at once, or None."""
+        intake = self._ready_intake()
+        while True:
+            replies: list[Any] = []
+            intake.take(replies.append, [queue], 1)
+            intake.session.wait()
+            taken = intake.unpack(replies[0], [queue])
+            if not taken:
+                return None
+            message = self._message(taken[0])
+            if message is not None:
+                break
+        if no_ack:
+            self.qos.ack(taken[0].tag)
+        return message
+
+    def turn(self, now: float) -> None:
+        """Queue what this channel has to send: its settlements, then a call that takes more."""
+        intake = self._intake
+        if intake is None:
+            return
+        self._send_settlements(intake.session, patient=True)
+        limit = self.qos.prefetch_count
+        intake.turn(limit - self.held if limit else 1 << 30, now)
+
+    @property
+    def resume_at(self) -> float | None:
+        """When ``turn`` must be called at the latest, by the monotonic clock."""
+        return self._intake.resume_at if self._intake is not None else None
+
+    # -- settling
+
+    def settle_ack(self, tag: str) -> None:
+        """Acknowledge; sent with the others of this turn."""
+        self._settlements.acks.append(tag.encode())
+        self._settle_now_if_idle()
+
+    def give_back(self, messages: list[tuple[str, Held]]) -> None:
+        """Back to the heads of their queues, in the order given."""
+        names = self.names
+        for tag, held in reversed(messages):
+            if held.queue is not None:
+                fallback = names.list_for(held.queue, 0)
+                self._settlements.moves.append(to_head(fallback, tag, held.queue, held.text, self.list_of))
+        self._settle_now_if_idle()
+
+    def defer(self, delivery_tag: str, due: datetime | float) -> None:
+        """Keep a held message in the broker until ``due`` (aware datetime or unix seconds)."""
+        held = self._release(delivery_tag)
+        if held is not None and held.queue is not None:
+            moment = due.timestamp() if isinstance(due, datetime) else float(due)
+            key = self.names.schedule(held.queue)
+            self._settlements.moves.append(Move(delivery_tag, "due", key, held.text, moment))
+            self._settle_now_if_idle()
+
+    def dead_letter(self, delivery_tag: str, reason: str, *, delivered: bool = True) -> None:
+        """Move a held message to the dead-letter queue of its queue, with the reason in its header."""
+        held = self._release(delivery_tag)
+        if held is None or held.queue is None:
+            return
+        target = self.rule(held.queue).queue
+        try:
+            envelope = parse(held.text)
+        except UnreadableMessageError:
+            envelope = wrapped(held.text, delivery_tag)
+        dead(envelope, reason=reason, queue=held.queue, target=target, delivered=delivered)
+        key = self.names.list_for(target, 0)
+        self._settlements.moves.append(Move(delivery_tag, "tail", key, dumps(envelope)))
+        self._settle_now_if_idle()
+        logger.warning("a message of queue %r went to %r: %s", held.queue, target, reason)
+
+    def _release(self, tag: str) -> Held | None:
+        held: Held | None = self.qos._delivered.pop(tag, None)
+        if held is None:
+            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
+        return held
+
+    def rule(self, queue: str) -> DeadLetters:
+        """The dead-letter rule of a queue."""
+        return dead_letters(self.dead_letters, queue)
+
+    def _settle_now_if_idle(self) -> None:
+        """Outside of a loop nobody would send it later."""
+        intake = self._intake
+        if self.connection is None or self.connection.in_turn or intake is None:
+            return
+        if intake.session.usable and intake.session.mine:
+            self._send_settlements(intake.session, patient=False)
+            intake.session.send()
+
+    def send_settlements(self) -> None:
+        """Queue the call for what was settled, without waiting for company."""
+        if self._intake is not None:
+            self._send_settlements(self._intake.session, patient=False)
+
+    def _send_settlements(self, session: Session, *, patient: bool) -> None:
+        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
+        pending = self._settlements
+        if not pending or not session.usable:
+            return
+        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
+            return
+        session.settle(pending.calls())
+
+    def flush(self) -> None:
+        """Send all settlements; the broker has done them when this returns."""
+        intake = self._intake
+        if intake is None or not intake.session.usable:
+            return
+        if self._settlements or intake.session.pipe.outstanding:
+            self._send_settlements(intake.session, patient=False)
+            intake.session.wait()
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
+        if exchange not in self._fanout_to_queue:
+            return False  # it was on its way when the consumer was cancelled
+        return super()._deliver_fanout_message(message, exchange)
+
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        self.qos.reject(message.delivery_tag, requeue=True)
+
+    def give_back_all(self) -> None:
+        """Everything held or taken goes back, and the broker has done it when this returns."""
+        intake = self._intake
+        if intake is None or not intake.session.usable:
+            return
+        intake.session.wait()
+        waiting = [(one.tag, Held(one.queue, one.text)) for one in intake.inbox]
+        intake.inbox.clear()
+        held = list(self.qos._delivered.items())
+        self.qos._delivered.clear()
+        self.give_back(held + waiting)
+        self.flush()
+
+    def close(self) -> None:
+        """Give back everything held, then close. Without a connection the lease takes care of it."""
+        if not self.closed:
+            transport = self.connection
+            try:
+                self._stop()
+            except transport.connection_errors as error:
+                logger.info("the connection broke before everything was given back: %s", error)
+            finally:
+                if self._intake is not None:
+                    self._intake.close()
+                    self._receivers.clear()
+                transport.release(self)
+            self._delete_own_broadcast_queues(transport)
+        super().close()
+
+    def _delete_own_broadcast_queues(self, transport: Any) -> None:
+        for queue in self.auto_delete_queues & set(self._fanout_queues):
+            try:
+                self.queue_delete(queue)
+            except transport.connection_errors as error:
+                logger.debug("the bindings of %r are left to expire: %s", queue, error)
+
+    def _stop(self) -> None:
+        intake = self._intake
+        if intake is None or not intake.session.usable:
+            return
+        if not self.do_restore:
+            intake.session.fail(RuntimeError("abandoned"))
+            return
+        self._receivers.clear()
+        intake.consume(())
+        if self._qos is not None:
+            self._qos.restore_unacked_once()
+        self.flush()
+
+    # -- publishing and queues
+
+    def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
+        if kwargs.get("_publish_batch") is not None or queue in self._expires:
+            super()._put(queue, message, **kwargs)
+        else:
+            self.plain.execute_command("LPUSH", self.list_of(queue, message), dumps(message))
+
+    def _size(self, queue: str) -> int:
+        pipeline = self.plain.pipeline(transaction=False)
+        for key in self.names.lists(queue):
+            pipeline.llen(key)
+        return sum(pipeline.execute())
+
+    def _purge(self, queue: str) -> int:
+        pipeline = self.plain.pipeline()
+        keys = self.names.lists(queue)
+        for key in keys:
+            pipeline.llen(key)
+        pipeline.delete(*keys)
+        return sum(pipeline.execute()[:-1])
+
+    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
+        self._declared.add(queue)
+        super()._new_queue(queue, auto_delete=auto_delete, **kwargs)
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        """Whether it was declared here, holds or awaits messages, or is bound to its own exchange."""
+        if queue in self._declared:
+            return True
+        names = self.names
+        binding = (self.global_keyprefix + self.keyprefix_queue % queue).encode()
+        return bool(self.plain.exists(*names.lists(queue), names.schedule(queue), binding))
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        """Delete a queue's bindings as kombu does, its lists and schedule wherever it was declared."""
+        if if_empty and self._size(queue):
+            return
+        super().queue_delete(queue, if_unused=if_unused, **kwargs)
+        self._declared.discard(queue)
+        self.plain.delete(*self.names.lists(queue), self.names.schedule(queue))

@@ -1,0 +1,44 @@
+"""The Lua scripts, kept as files: the head of each says what its keys and arguments are."""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The text of a script and the name by which Redis remembers it."""
+
+    source: bytes
+    sha: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """All scripts of the transport."""
+
+    take: Script
+    settle: Script
+    beat: Script
+    leave: Script
+    orphans: Script
+    reclaim: Script
+    due: Script
+
+
+@cache
+def scripts(*, flags: bool) -> Scripts:
+    """Load the scripts; ``flags`` is whether the server knows script flags (Redis 7).
+
+    With flags they may run on a server that is out of memory: they move messages, and emptying the queues is
+    what such a server needs.
+    """
+    return Scripts(**{name: _load(name, flags) for name in Scripts.__slots__})
+
+
+def _load(name: str, flags: bool) -> Script:
+    source = files("taskyard.broker").joinpath("redis_scripts", f"{name}.lua").read_bytes()
+    if flags:
+        source = b"#!lua flags=allow-oom,allow-cross-slot-keys\n" + source
+    return Script(source, sha1(source, usedforsecurity=False).hexdigest().encode())
