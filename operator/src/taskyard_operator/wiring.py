@@ -11,6 +11,7 @@ from typing import Any
 import kopf
 
 from taskyard_operator.api import names
+from taskyard_operator.brokers.poller import Poller
 from taskyard_operator.handlers.inventory import Inventory
 from taskyard_operator.handlers.resync import Resync
 from taskyard_operator.handlers.translator import Translator
@@ -18,8 +19,12 @@ from taskyard_operator.handlers.watches import kopf_settings, registry_for
 from taskyard_operator.health import Health
 from taskyard_operator.kube.client import KubeClient
 from taskyard_operator.kube.credentials import CredentialSource
-from taskyard_operator.reconcile.work_queue import WorkQueue
+from taskyard_operator.kube.secrets import Secrets
+from taskyard_operator.reconcile.taskqueue import TaskQueueReconciler
+from taskyard_operator.reconcile.work_queue import Key, WorkQueue
+from taskyard_operator.reconcile.workerpool import WorkerPoolReconciler
 from taskyard_operator.settings import Settings
+from taskyard_operator.workers.client import WorkerClient
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +82,21 @@ class Operator:
 
 
 def assemble(client: KubeClient, source: CredentialSource, settings: Settings) -> Operator:
-    """Connect the parts."""
+    """Connect the parts. Nothing runs and nothing connects yet."""
     inventory = Inventory()
-    queue = WorkQueue({names.TASKQUEUE_KIND: _nothing, names.WORKERPOOL_KIND: _nothing})
+    workers = WorkerClient()
+    # The poller wakes passes, and passes ask the poller: the queue between them is made after both.
+    poller = Poller(
+        Secrets(client), on_sample=lambda namespace, name: translator.queue_due((namespace, name))
+    )
+    queues = TaskQueueReconciler(
+        client,
+        poller,
+        namespaces=settings.namespaces,
+        wake=lambda namespace, name: queue.add(Key(names.TASKQUEUE_KIND, namespace, name)),
+    )
+    pools = WorkerPoolReconciler(client, workers, poller)
+    queue = WorkQueue({names.TASKQUEUE_KIND: queues.reconcile, names.WORKERPOOL_KIND: pools.reconcile})
     translator = Translator(queue, inventory)
     resync = Resync(client, queue, translator, inventory, namespaces=settings.namespaces)
     health = Health(queue, resync)
@@ -89,9 +106,5 @@ def assemble(client: KubeClient, source: CredentialSource, settings: Settings) -
         registry=registry_for(translator, source),
         namespaces=settings.namespaces,
         services={"the resync": resync.run, "the heartbeat": health.beat},
+        closers=[poller.close, workers.close],
     )
-
-
-async def _nothing(namespace: str, name: str) -> float | None:
-    log.info("due", extra={"namespace": namespace, "object": name})
-    return None

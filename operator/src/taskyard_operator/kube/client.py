@@ -18,7 +18,7 @@ import aiohttp
 from taskyard_operator import metrics
 from taskyard_operator.api.names import FIELD_MANAGER
 from taskyard_operator.kube.credentials import CredentialSource
-from taskyard_operator.kube.errors import KubeError, NotFound, Unreachable, error_of
+from taskyard_operator.kube.errors import Conflict, Invalid, KubeError, NotFound, Unreachable, error_of
 from taskyard_operator.kube.events import EventRecorder
 from taskyard_operator.kube.resources import EVENTS, JSON, Resource
 from taskyard_operator.kube.session import Session
@@ -128,15 +128,21 @@ class KubeClient:
         ``metadata.resourceVersion`` and ``metadata.uid`` in the patch are preconditions: where the object
         has others, the answer is :class:`.Conflict`.
         """
-        return await self._call(
-            "patch",
-            resource,
-            "PATCH",
-            resource.path(namespace, name, subresource),
-            body=patch,
-            content_type=_MERGE,
-            query={"fieldManager": FIELD_MANAGER},
-        )
+        try:
+            return await self._call(
+                "patch",
+                resource,
+                "PATCH",
+                resource.path(namespace, name, subresource),
+                body=patch,
+                content_type=_MERGE,
+                query={"fieldManager": FIELD_MANAGER},
+            )
+        except Invalid as refusal:
+            if "uid" in patch.get("metadata", {}) and "metadata.uid" in refusal.message:
+                # In a patch the API server takes another uid for an attempt to change it.
+                raise Conflict(409, "Conflict", refusal.message) from None
+            raise
 
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
         """Set the replica count through the scale subresource."""
