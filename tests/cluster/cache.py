@@ -1,7 +1,7 @@
 """What is expensive to make, kept outside the tree under a name that says what went into it.
 
-An entry is made in a temporary directory beside its place and then renamed, so that it is there as a whole or not
-at all, whatever happens in between. Makers of the same entry wait for each other.
+An entry is made in a temporary directory beside its place and then renamed, so that it is there as a whole or
+not at all, whatever happens in between. Makers of the same entry wait for each other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: ``python -m tests.cluster up|down|status|load|build|image|bin|kubeconfig|logs``.
 
-Results go to standard output, progress and errors to standard error. Exit codes: 0, 1 for a failure, 2 for a command
-line that makes no sense.
+Results go to standard output, progress and errors to standard error. Exit codes: 0, 1 for a failure, 2 for a
+command line that makes no sense.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClusterError as error:
         say(f"error: {error}")
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say("interrupted; the next `up` starts over")
         return 1

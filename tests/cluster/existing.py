@@ -55,8 +55,8 @@ class ExistingProvider:
         if os.environ.get("TASKYARD_IMAGES_PRESENT") == "1":
             return
         raise ClusterError(
-            f"nobody knows how to bring {' '.join(images)} into an existing cluster: push them to where it pulls from, "
-            "then set TASKYARD_IMAGES_PRESENT=1"
+            f"cannot bring {' '.join(images)} into an existing cluster: push them to where it pulls "
+            "from, then set TASKYARD_IMAGES_PRESENT=1"
         )
 
     def image(self, name: str) -> str:

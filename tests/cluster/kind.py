@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.cluster import cache, commands, packages, toolchain
 from tests.cluster.errors import ClusterError, CommandError, NoSuchClusterError
 from tests.cluster.local.layout import check_name
-from tests.cluster.progress import say, step
+from tests.cluster.progress import counted, say, step
 from tests.cluster.provider import Build, NodeStatus, Status
 from tests.cluster.stock import STOCK
 
@@ -27,18 +27,16 @@ class KindProvider:
         check_name(cluster)
         with cache.locked(f"cluster-{cluster}"):
             status = self.status(cluster)
+            there = counted(len(status.nodes), "node")
             if status.healthy and len(status.nodes) >= nodes:
-                say(f"cluster {cluster} is up already ({len(status.nodes)} nodes, nothing to do)")
+                say(f"cluster {cluster} is up already, with {there}: nothing to do")
                 return
             if cluster in self.names():
-                say(
-                    f"cluster {cluster} is there but not as it should be ({status.message or 'too few nodes'})"
-                )
+                say(f"cluster {cluster} has to be made anew: {status.message or f'it has only {there}'}")
                 self.down(cluster)
-            with step(f"making the kind cluster {cluster}"):
-                commands.run(
-                    create_command(_kind(), cluster, self._file(cluster)), stdin=configuration(nodes)
-                )
+            with step(f"making the kind cluster {cluster} with {counted(nodes, 'node')}"):
+                command = create_command(_kind(), cluster, self._file(cluster))
+                commands.run(command, stdin=configuration(nodes))
             say(f"cluster {cluster} is up: export KUBECONFIG={self._file(cluster)}")
 
     def down(self, cluster: str) -> None:

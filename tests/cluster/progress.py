@@ -55,3 +55,8 @@ def _end_line() -> None:
     if _open_line:
         print(file=sys.stderr, flush=True)
         _open_line = False
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many things: ``1 node``, ``2 nodes``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -96,7 +96,8 @@ def choose(wanted: str) -> str:
     if os.environ.get("KUBECONFIG"):
         return "existing"
     raise ClusterError(
-        "no cluster can be made here: start Docker, or run as root on Linux, or set KUBECONFIG to a cluster for tests"
+        "no cluster can be made here: start Docker, or run this as root on Linux, "
+        "or set KUBECONFIG to a cluster for tests"
     )
 
 

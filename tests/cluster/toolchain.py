@@ -1,7 +1,7 @@
 """The Go programs of a test cluster: what they are, and how they are built into the cache.
 
-Kubernetes, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share most of what
-they compile: the first one takes minutes from a cold cache, the others seconds.
+Kubernetes, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share most
+of what they compile: the first one takes minutes from a cold cache, the others seconds.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Program:
     """A Go program.
 
     ``package`` is a directory of golang/, or an import path of a module that golang/go.mod requires, or
-    ``path@version`` of one that stands alone. ``variables`` are set at link time. ``called`` are the names that the
-    program is run under, where they are not its own.
+    ``path@version`` of one that stands alone. ``variables`` are set at link time. ``called`` are the names
+    that the program is run under, where they are not its own.
     """
 
     name: str
@@ -109,7 +109,7 @@ PROGRAMS = {
 
 
 def binary(name: str) -> Path:
-    """Return the path of a program by the name it is run under, after building it if it is not in the cache."""
+    """Return the path of a program by the name it is run under, after building it where needed."""
     program = PROGRAMS[name]
     return build(program) / name
 
@@ -136,7 +136,8 @@ def inputs(program: Program) -> Iterator[bytes | str]:
 
 def compile_command(program: Program, go: str, into: Path) -> list[str]:
     """Return the command that builds a program into a directory."""
-    # Linking Kubernetes takes 2 GB: a machine with many cores and little memory should not try it many times over.
+    # Linking Kubernetes takes 2 GB: a machine with many cores and little memory should not try it many times
+    # over.
     jobs = os.environ.get("TASKYARD_BUILD_JOBS") or str(min(4, os.cpu_count() or 1))
     flags = ["-p", jobs, "-trimpath", "-buildvcs=false", "-ldflags", program.linker_flags]
     if program.pinned_here:

@@ -1,1 +1,1 @@
-"""A Kubernetes of bare processes: every node is a set of Linux namespaces, without Docker or virtual machines."""
+"""A Kubernetes of bare processes: every node is a set of Linux namespaces, no Docker needed."""

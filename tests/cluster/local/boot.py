@@ -1,8 +1,8 @@
 """Process 1 of a node: sets up its mounts and control groups, then keeps its components running.
 
-Runs as ``python -m tests.cluster.local.boot DIRECTORY`` in new namespaces. It says ``ready`` on standard output when
-the node's network can be set up from outside, and goes on when it reads a line. With it dies all that runs on
-the node.
+Runs as ``python -m tests.cluster.local.boot DIRECTORY`` in new namespaces. It says ``ready`` on standard
+output when the node's network can be set up from outside, and goes on when it reads a line. With it dies all
+that runs on the node.
 """
 
 from __future__ import annotations

@@ -60,9 +60,9 @@ def build_arguments(
 
 
 def host_volumes() -> list[str]:
-    """Return what a build sees of the host, so that pip works in it as it does here: certificates and pip's options.
+    """Return what a build sees of the host, so that pip works in it as it does here.
 
-    Nothing of it gets into the image.
+    That is the certificates and pip's options; nothing of it gets into the image.
     """
     directory = _directory("build-host")
     # The options may hold a password.

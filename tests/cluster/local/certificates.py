@@ -41,8 +41,21 @@ class Authority:
         ]
         given = [part for extension in extensions for part in ("-addext", extension)]
         commands.run(
-            ["openssl", "req", "-x509", *_KEY, "-days", _DAYS, "-subj", "/CN=taskyard-test-cluster", *given]
-            + ["-keyout", str(self.key("ca")), "-out", str(self.certificate("ca"))]
+            [
+                "openssl",
+                "req",
+                "-x509",
+                *_KEY,
+                "-days",
+                _DAYS,
+                "-subj",
+                "/CN=taskyard-test-cluster",
+                *given,
+                "-keyout",
+                str(self.key("ca")),
+                "-out",
+                str(self.certificate("ca")),
+            ]
         )
         service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
         names = [f"DNS:{name}" for name in [*service, "kubernetes.default.svc.cluster.local"]]
@@ -71,8 +84,20 @@ class Authority:
         signer = ["-CA", str(self.certificate("ca")), "-CAkey", str(self.key("ca")), "-CAcreateserial"]
         beside = self.directory / f".{name}.crt"
         commands.run(
-            ["openssl", "x509", "-req", "-in", str(request), *signer, "-days", _DAYS]
-            + ["-extfile", str(extensions), "-out", str(beside)]
+            [
+                "openssl",
+                "x509",
+                "-req",
+                "-in",
+                str(request),
+                *signer,
+                "-days",
+                _DAYS,
+                "-extfile",
+                str(extensions),
+                "-out",
+                str(beside),
+            ]
         )
         beside.rename(self.certificate(name))
         request.unlink()

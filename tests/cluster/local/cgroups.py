@@ -1,7 +1,7 @@
 """Control groups: every node has a group of its own, which it sees as the root.
 
-Without that, the kubelets of two clusters on one machine would remove each other's pods as leftovers. Version 1
-(a hierarchy for every controller or pair of them) and version 2 (one for all) both work.
+Without that, the kubelets of two clusters on one machine would remove each other's pods as leftovers. Version
+1 (a hierarchy for every controller or pair of them) and version 2 (one for all) both work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def unified() -> bool:
 
 
 def version_1(text: str) -> list[str]:
-    """Return the hierarchies of version 1 that a /proc/<pid>/cgroup lists: ``cpu,cpuacct``, ``name=systemd``, ..."""
+    """Return the hierarchies of version 1 that a /proc/<pid>/cgroup lists, such as ``cpu,cpuacct``."""
     names = [line.split(":")[1] for line in text.splitlines() if line.count(":") >= 2]
     return [name for name in names if name]
 
@@ -47,7 +47,7 @@ def enter(group: str) -> None:
 
 
 def mount_own() -> None:
-    """Show this process's groups as the whole tree. To be called in a cgroup namespace of its own, after enter."""
+    """Show this process's groups as the whole tree. Comes after ``enter``, in a new cgroup namespace."""
     # Programs take the first mount they find of a hierarchy: there must be no other.
     commands.run(["umount", "--recursive", "--lazy", str(MOUNT)])
     for root in _mount():

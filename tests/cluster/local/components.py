@@ -227,8 +227,8 @@ state = "/run/containerd"
     def pod_network(self) -> dict[str, object]:
         """Return the pods' network: a link from each pod to the node, which routes.
 
-        With a bridge, traffic between pods of one node would not always come by the node's address translation,
-        and so Services would depend on a kernel module.
+        With a bridge, traffic between pods of one node would not always come by the node's address
+        translation, and so Services would depend on a kernel module.
         """
         addresses = {
             "type": "host-local",
@@ -266,7 +266,8 @@ state = "/run/containerd"
             "authorization": {"mode": "Webhook"},
             "resolvConf": "",
             "serializeImagePulls": False,
-            # The machine's disk is not this cluster's own: being short of space is no reason to evict or collect.
+            # The machine's disk is not this cluster's own: being short of space is no reason to evict or
+            # collect.
             "evictionHard": {
                 "memory.available": "100Mi",
                 "nodefs.available": "1%",

@@ -20,7 +20,7 @@ _LABEL = "io.cri-containerd.pinned=pinned"
 
 
 def inside(layout: Layout, index: int, command: Sequence[str]) -> list[str]:
-    """Return a command that runs in the mounts and processes of a node. Raises NoSuchClusterError if it is not up."""
+    """Return a command that runs in the namespaces of a node. Raises NoSuchClusterError if it is not up."""
     init = layout.init_process(index)
     if init is None:
         raise NoSuchClusterError(layout.name)

@@ -1,4 +1,4 @@
-"""Images of a local cluster: built by buildah, loaded into every node's containerd, the stock ones from Debian."""
+"""Images of a local cluster: built by buildah, the stock ones from Debian, and loaded into every node."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DEBOOTSTRAP = (
 
 
 def full_name(image: str) -> str:
-    """Return an image's name with its registry, which Kubernetes would otherwise take to be Docker's, and its tag."""
+    """Return an image's name with its tag, and with its registry, which would otherwise be Docker's."""
     first, slash, _ = image.partition("/")
     named = (
         image if slash and ("." in first or ":" in first or first == "localhost") else f"localhost/{image}"

@@ -1,8 +1,8 @@
 """The process that all processes of a cluster descend from: killing it ends them all.
 
-Runs as ``python -m tests.cluster.local.keeper NAME``. It starts every node whose files are there, and on SIGHUP those
-that are missing; SIGTERM ends it. It is the only one that a crash can leave behind, so it holds a lock for as long as
-it lives: there is never a second one.
+Runs as ``python -m tests.cluster.local.keeper NAME``. It starts every node whose files are there, and on
+SIGHUP those that are missing; SIGTERM ends it. It is the only one that a crash can leave behind, so it holds
+a lock for as long as it lives: there is never a second one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.local import boot, network
 from tests.cluster.local.addresses import Ranges
 from tests.cluster.local.layout import Layout
-from tests.cluster.local.layout import ranges as ranges_of
 from tests.cluster.local.processes import Process, children
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -153,7 +152,7 @@ def main(name: str) -> int:
         assert itself is not None
         itself.write(layout.keeper)
         try:
-            Keeper(layout, ranges_of(record)).run()
+            Keeper(layout, Ranges(record.slot)).run()
         except ClusterError as error:
             _say(str(error))
             return 1

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.cluster import cache
 from tests.cluster.errors import UsageError
-from tests.cluster.local.addresses import Ranges
 from tests.cluster.local.certificates import Authority
 from tests.cluster.local.processes import Process, replace_text
 
@@ -21,8 +20,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 class Record:
     """What is remembered of a cluster.
 
-    ``slot`` decides its addresses. ``complete`` is set when it has been well for the first time: what a crash has
-    left before that is thrown away.
+    ``slot`` decides its addresses. ``complete`` is set when it has been well for the first time: what a crash
+    has left before that is thrown away.
     """
 
     slot: int
@@ -138,10 +137,5 @@ def check_name(name: str) -> None:
     """Raise UsageError unless ``name`` can be a cluster's."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be a cluster's name: use at most 30 lower-case letters, digits and hyphens inside"
+            f"{name!r} cannot be a cluster's name: use at most 30 lower-case letters, digits, hyphens inside"
         )
-
-
-def ranges(record: Record) -> Ranges:
-    """Return the addresses of a cluster."""
-    return Ranges(record.slot)

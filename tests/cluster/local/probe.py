@@ -30,7 +30,7 @@ def address(answer: bytes, identifier: int) -> str | None:
 
 
 def resolve(server: str, name: str = NAME, timeout: float = 2) -> str | None:
-    """Ask a DNS server for a name's address; None if it does not answer or does not know. ``timeout`` in seconds."""
+    """Ask a DNS server for a name's address; None without one. ``timeout`` in seconds."""
     identifier = secrets.randbelow(1 << 16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(timeout)

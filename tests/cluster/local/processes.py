@@ -17,8 +17,8 @@ from tests.cluster.errors import ClusterError
 class Process:
     """A process on this boot of the machine.
 
-    ``start`` is its start time in clock ticks since boot (proc(5), stat field 22): a number that a later process
-    with the same ``pid`` does not have. ``boot`` is the kernel's random boot id.
+    ``start`` is its start time in clock ticks since boot (proc(5), stat field 22): a number that a later
+    process with the same ``pid`` does not have. ``boot`` is the kernel's random boot id.
     """
 
     pid: int
