@@ -194,14 +194,14 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             envelope["properties"]["delivery_tag"] = taken.tag
             message = self.Message(envelope, channel=self)
         except UnreadableMessageError as error:
-            self.dead_letter(taken.tag, f"unreadable message: {error}")
+            self._bury(taken.tag, wrapped(taken.text, taken.tag), f"unreadable message: {error}")
             return None
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            self.dead_letter(taken.tag, f"unreadable body: {error}")
+            self._bury(taken.tag, wrapped(taken.text, taken.tag), f"unreadable body: {error}")
             return None
         count = delivery_count(envelope)
         if count and self.rule(taken.queue).exhausted(count):
-            self.dead_letter(taken.tag, f"its worker was lost {count} times", delivered=False)
+            self._bury(taken.tag, envelope, f"its worker was lost {count} times", delivered=False)
             return None
         return message
 
@@ -261,19 +261,19 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self._settlements.moves.append(Move(delivery_tag, "due", key, held.text, moment))
             self._settle_now_if_idle()
 
-    def dead_letter(self, delivery_tag: str, reason: str, *, delivered: bool = True) -> None:
+    def dead_letter(self, delivery_tag: str, reason: str) -> None:
         """Move a held message to the dead-letter queue of its queue, with the reason in its header."""
-        held = self._release(delivery_tag)
+        held = self.qos._delivered.get(delivery_tag)
+        self._bury(delivery_tag, parse(held.text) if held is not None and held.queue else {}, reason)
+
+    def _bury(self, tag: str, envelope: Envelope, reason: str, *, delivered: bool = True) -> None:
+        held = self._release(tag)
         if held is None or held.queue is None:
             return
         target = self.rule(held.queue).queue
-        try:
-            envelope = parse(held.text)
-        except UnreadableMessageError:
-            envelope = wrapped(held.text, delivery_tag)
         dead(envelope, reason=reason, queue=held.queue, target=target, delivered=delivered)
         key = self.names.list_for(target, 0)
-        self._settlements.moves.append(Move(delivery_tag, "tail", key, dumps(envelope)))
+        self._settlements.moves.append(Move(tag, "tail", key, dumps(envelope)))
         self._settle_now_if_idle()
         logger.warning("a message of queue %r went to %r: %s", held.queue, target, reason)
 

@@ -180,13 +180,13 @@ class Lease:
             [names.workers, names.unacked, names.unacked_index, *keys],
             arguments,
         )
-        if len(reply) >= 3 * RECLAIMED_A_CALL:
-            self._reclaim_at = monotonic()
 
     def _reclaimed(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
         if reply:
+            self._reclaim_at = monotonic()  # there may be more, and the books of the lost are to be closed
+            self.session.wake()
             logger.warning("%d message(s) of lost consumers were put back", reply)
 
     def _destinations(self, tag: bytes, record: bytes, *, lost: bool) -> list[tuple[bytes, bytes, bytes]]:
@@ -240,7 +240,9 @@ class Lease:
         self._scheduling = False
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
-        _, milliseconds = reply
+        moved, milliseconds = reply
+        if moved:
+            self.session.wake()
         if 0 <= milliseconds < DUE_SECONDS * 1000:
             # Whoever knows the moment is there in time; the jitter keeps a crowd from coming all at once.
             self._due_at = min(self._due_at, monotonic() + (milliseconds + uniform(0, 3)) / 1000)

@@ -28,7 +28,8 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         """How many more messages may be taken; None means any number."""
         if not self.prefetch_count:
             return None
-        return max(0, self.prefetch_count - self.channel.held)
+        room: int = self.prefetch_count - self.channel.held
+        return max(0, room)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Hold a message that came without a lease."""

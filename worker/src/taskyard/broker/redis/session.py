@@ -91,9 +91,15 @@ class Session:
 
     def _pushed(self, push: Push) -> None:
         if push and push[0] == b"invalidate":
-            keys = None if push[1] is None else set(push[1])
-            for sleeper in self._sleepers:
-                sleeper.woken(keys)
+            self._wake(None if push[1] is None else set(push[1]))
+
+    def _wake(self, keys: set[bytes] | None) -> None:
+        for sleeper in self._sleepers:
+            sleeper.woken(keys)
+
+    def wake(self) -> None:
+        """Look into the queues again: the server does not tell about what was put there on this session."""
+        self._wake(None)
 
     def add_sleeper(self, sleeper: Any) -> None:
         """Tell ``sleeper.woken(keys)`` about changed keys; ``None`` means all."""
@@ -114,7 +120,12 @@ class Session:
         """Queue calls of ``settle.lua``."""
         own = [self.names.unacked, self.names.unacked_index, self.lease]
         for keys, arguments in calls:
-            self.pipe.call_script(self._settled, self.scripts.settle, [*own, *keys], arguments)
+            handler = self._moved if keys else self._settled
+            self.pipe.call_script(handler, self.scripts.settle, [*own, *keys], arguments)
+
+    def _moved(self, reply: Any) -> None:
+        self._settled(reply)
+        self.wake()
 
     def _settled(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):

@@ -39,7 +39,7 @@ class Settlements:
         """Destination keys and arguments of ``settle.lua`` for each call it takes; empties the buffer."""
         acks, self.acks = self.acks, []
         moves, self.moves = self.moves, []
-        calls = [
+        calls: list[tuple[list[bytes], list[bytes]]] = [
             ([], [b"%d" % len(part), *part])
             for part in (acks[at : at + ACKS_A_CALL] for at in range(0, len(acks), ACKS_A_CALL))
         ]

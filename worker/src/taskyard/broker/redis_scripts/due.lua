@@ -1,4 +1,4 @@
--- Move messages whose time has come from the schedules to the heads of their queues.
+-- Move messages whose time has come from the schedules to the tails of their queues, the earliest first.
 --
 -- KEYS  for each queue: taskyard:schedule:<queue> (zset, score = due unix seconds), then its list of each priority step
 -- ARGV  1 how many messages of a queue at most  2.. the priority steps in ascending order
@@ -23,9 +23,9 @@ end
 for first = 1, #KEYS, steps + 1 do
     local schedule = KEYS[first]
     local messages = redis.call('ZRANGEBYSCORE', schedule, '-inf', now, 'LIMIT', 0, limit)
-    for i = #messages, 1, -1 do
+    for i = 1, #messages do
         redis.call('ZREM', schedule, messages[i])
-        redis.call('RPUSH', list_of(messages[i], first), messages[i])
+        redis.call('LPUSH', list_of(messages[i], first), messages[i])
         moved = moved + 1
     end
     local next = redis.call('ZRANGE', schedule, 0, 0, 'WITHSCORES')
