@@ -6,6 +6,7 @@ https://www.rabbitmq.com/docs/http-api-reference.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -86,7 +87,8 @@ class Management:
                 user, password = unquote(parts.username), unquote(parts.password or "")
         self._base = base
         self._user = user
-        self._authorization = aiohttp.BasicAuth(user, password if password is not None else "guest")
+        pair = f"{user}:{password if password is not None else 'guest'}"
+        self._headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
         tls = base.startswith("https:")
         self._tls = tls_context(address, credentials.ca) if tls else True
         self._vhost = quote(address.path or "/", safe="")
@@ -162,7 +164,7 @@ class Management:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls, limit=2)
             self._session = aiohttp.ClientSession(
-                connector=connector, auth=self._authorization, timeout=_TIMEOUT
+                connector=connector, headers=self._headers, timeout=_TIMEOUT
             )
         # encoded=True keeps %2F, the name of the default virtual host.
         url = URL(f"{self._base}/api/{path}", encoded=True)

@@ -165,7 +165,10 @@ def _plan_rabbitmq(spec: TaskQueueSpec, name: str) -> QueuePlan:
     clients: list[str] = []
     if spec.type is QueueType.QUORUM:
         arguments["x-queue-type"] = "quorum"
-        clients.append('task_default_queue_type = "quorum"')
+        # Celery has one setting for queues it learns by name and another for its default queue.
+        clients.append(
+            'task_create_missing_queue_type = "quorum" (task_default_queue_type for their default queue)'
+        )
     if spec.max_priority is not None:
         arguments["x-max-priority"] = spec.max_priority
         clients.append(f"task_queue_max_priority = {spec.max_priority}")
