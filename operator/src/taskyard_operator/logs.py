@@ -6,9 +6,13 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
+
+ABOUT: ContextVar[Mapping[str, str] | None] = ContextVar("about", default=None)
+"""What the running task is about (kind, namespace, object): every line that it logs says so."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^/\s:@]*):[^@\s]+@", re.IGNORECASE)
@@ -67,6 +71,8 @@ def configure(*, format: str, level: str) -> None:
 
 
 def _extras(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+    # Formatting happens where the line was logged, so this is the context of whoever logged it.
+    yield from (ABOUT.get() or {}).items()
     for key, value in record.__dict__.items():
         if key == "k8s_ref" and isinstance(value, dict):  # kopf's way to say which object
             yield "kind", value.get("kind")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskyard_operator.kube.errors import Conflict
+from taskyard_operator.logs import TextFormatter
 from taskyard_operator.reconcile.work_queue import Key, Reconcile, WorkQueue
 
 A = Key("WorkerPool", "ns", "a")
@@ -304,7 +305,7 @@ def test_an_unknown_kind_is_refused(hurry: Run) -> None:
 
 
 def test_an_expected_error_is_one_line_and_an_unexpected_one_has_its_traceback(
-    hurry: Run, caplog: pytest.LogCaptureFixture
+    hurry: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         async with started(Passes(Conflict(409, "Conflict", "changed"), ValueError("bug"), None)) as queue:
@@ -312,12 +313,13 @@ def test_an_expected_error_is_one_line_and_an_unexpected_one_has_its_traceback(
             await asyncio.sleep(30)
 
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(caplog.handler, "formatter", TextFormatter())
     hurry(main())
     first, second = (record for record in caplog.records if "pass failed" in record.getMessage())
     assert (first.levelname, first.exc_info) == ("INFO", None)
     assert "Conflict: changed" in first.getMessage()
     assert second.levelname == "WARNING"
-    assert second.__dict__["object"] == "a"
+    assert "kind=WorkerPool namespace=ns object=a" in caplog.text
 
 
 @settings(max_examples=60, deadline=None)

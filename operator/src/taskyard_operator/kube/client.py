@@ -20,7 +20,7 @@ from taskyard_operator.api.names import FIELD_MANAGER
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.errors import Conflict, Invalid, KubeError, NotFound, Unreachable, error_of
 from taskyard_operator.kube.events import EventRecorder
-from taskyard_operator.kube.resources import EVENTS, JSON, Resource
+from taskyard_operator.kube.resources import JSON, Resource
 from taskyard_operator.kube.session import Session
 
 _JSON = "application/json"
@@ -190,7 +190,8 @@ class KubeClient:
         """The plural names of the resource types that the server has in a group; empty if it has no such."""
         path = f"/apis/{group}/{version}"
         try:
-            answer = await self._call("discover", EVENTS, "GET", path)
+            kinds = Resource(group, version, "resources", "APIResourceList")
+            answer = await self._call("discover", kinds, "GET", path)
         except NotFound:
             return set()
         return {entry["name"] for entry in answer.get("resources") or [] if "/" not in entry["name"]}

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from taskyard_operator import metrics
+from taskyard_operator.logs import ABOUT
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ class WorkQueue:
     async def _pass(self, key: Key, entry: _Entry, due: float) -> None:
         began = self._now()
         again: float | None
+        ABOUT.set({"kind": key.kind, "namespace": key.namespace, "object": key.name})
         try:
             async with asyncio.timeout(self._pass_timeout):
                 again = await self._reconcilers[key.kind](key.namespace, key.name)
@@ -181,7 +183,7 @@ class WorkQueue:
             # A cancellation that is not ours is a failure like others: the runner must not die of it.
             entry.failures += 1
             again = self._backoff(entry.failures)
-            self._tell(key, entry.failures, problem, again)
+            self._tell(entry.failures, problem, again)
         else:
             entry.failures = 0
         finally:
@@ -205,7 +207,7 @@ class WorkQueue:
         return delay * random.uniform(0.75, 1.25)
 
     @staticmethod
-    def _tell(key: Key, failures: int, problem: BaseException, again: float) -> None:
+    def _tell(failures: int, problem: BaseException, again: float) -> None:
         what = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         expected = hasattr(problem, "reason")  # an answer of the API server or of a broker
         log.log(
@@ -215,7 +217,6 @@ class WorkQueue:
             again,
             " ".join(what.split()),
             exc_info=problem if failures == 1 and not expected else None,
-            extra={"kind": key.kind, "namespace": key.namespace, "object": key.name},
         )
 
     def _tasks(self) -> set[asyncio.Task[None]]:
