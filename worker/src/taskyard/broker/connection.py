@@ -1,0 +1,65 @@
+"""kombu connections: which transport a URL means, and URLs that may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskyard.errors import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+#: URL scheme -> our own transport; all other schemes are kombu's.
+TRANSPORTS = {
+    "redis": "taskyard.broker.redis:Transport",
+    "rediss": "taskyard.broker.redis:Transport",
+    "sentinel": "taskyard.broker.redis:SentinelTransport",
+    "sqlite": "taskyard.broker.sqlite:Transport",
+}
+
+_PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a broker URL in lower case; ImproperlyConfigured if it has none."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ImproperlyConfigured(
+            f"broker URL {without_password(url)!r} has no scheme; write for example redis://host:6379/0, "
+            "amqp://user:password@host// or sqlite:///tasks.db"
+        )
+    return scheme.lower()
+
+
+def without_password(url: str) -> str:
+    """The URL (or several, with ;) with ** for each password."""
+    return ";".join(_PASSWORD.sub(r"\1:**@", part) for part in url.split(";"))
+
+
+def connect(
+    url: str,
+    *,
+    transport_options: Mapping[str, Any] | None = None,
+    connect_timeout: float = 4.0,
+    heartbeat: float = 0.0,
+) -> Connection:
+    """A kombu Connection, not yet open; the transport is ours where we have one."""
+    from kombu import Connection
+
+    scheme = scheme_of(url)
+    transport = TRANSPORTS.get(scheme)
+    options: dict[str, Any] = {
+        "transport_options": dict(transport_options or {}),
+        "connect_timeout": connect_timeout,
+        "heartbeat": heartbeat,
+    }
+    if transport is not None:
+        options["transport"] = transport
+    try:
+        return Connection(url, **options)
+    except (KeyError, ValueError, ImportError) as error:
+        raise ImproperlyConfigured(
+            f"broker URL {without_password(url)!r} cannot be used: {error.args[0] if error.args else error}"
+        ) from None

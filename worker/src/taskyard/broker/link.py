@@ -1,0 +1,253 @@
+"""Link: one open connection to the broker as the worker uses it, from its opening to its loss.
+
+A link is never repaired: when it is lost, the worker drops it with all channel state and opens another one.  This module
+holds what all brokers share and the link for kombu's virtual transports (Redis, SQLite); broker/amqp.py has RabbitMQ's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from taskyard.broker.connection import connect
+from taskyard.broker.delivery import Delivery
+from taskyard.broker.topology import declare_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kombu import Connection
+
+    from taskyard.settings import Settings
+
+OnDelivery = Callable[[Delivery], None]
+
+
+class Link(ABC):
+    """What the worker asks of a broker."""
+
+    #: Deliveries stay ours over a lost connection (leases in the broker), so a later link may settle them.
+    keeps_deliveries = False
+    #: The prefetch count can change while consuming.
+    adjustable = True
+
+    def __init__(self, connection: Connection, queues: Collection[str], on_delivery: OnDelivery) -> None:
+        self.connection = connection
+        self.queues = list(queues)
+        self.alive = True
+        self.consuming = False
+        self.prefetch = 0
+        self._on_delivery = on_delivery
+        self._consumer_tags: dict[str, str] = {}
+        self._serial = 0
+        self.channel: Any = None
+
+    def open(self) -> None:
+        """Connect, declare the queues; consumes nothing yet."""
+        self.connection.connect()
+        self.channel = self.connection.channel()
+        for queue in self.queues:
+            self.channel = declare_queue(self.connection, self.channel, queue)
+
+    def register(self, loop: Any) -> None:
+        """Let the loop drive the connection."""
+        self.connection.transport.register_with_event_loop(self.connection.connection, loop)
+
+    @property
+    def errors(self) -> tuple[type[BaseException], ...]:
+        """What this broker's client raises when connection or channel are lost."""
+        return (*self.connection.connection_errors, *self.connection.channel_errors)
+
+    def set_prefetch(self, count: int) -> None:
+        """Let the broker hand out so many unsettled messages at most."""
+        if count != self.prefetch:
+            self.prefetch = count
+            self.channel.basic_qos(0, count, False)
+
+    def consume(self) -> None:
+        """Begin to receive messages."""
+        if not self.consuming:
+            self.consuming = True
+            for queue in self.queues:
+                self._subscribe(queue)
+
+    def _subscribe(self, queue: str) -> None:
+        self._serial += 1
+        tag = self._consumer_tags[queue] = f"taskyard-{self._serial}"
+        self.channel.basic_consume(
+            queue=queue, consumer_tag=tag, no_ack=False, callback=lambda raw: self._received(queue, raw)
+        )
+
+    def cancel(self) -> None:
+        """Stop receiving; when this returns the broker has confirmed that nothing more comes."""
+        if self.consuming:
+            self.consuming = False
+            tags, self._consumer_tags = self._consumer_tags, {}
+            for tag in tags.values():
+                self.channel.basic_cancel(tag)
+
+    def _received(self, queue: str, raw: Any) -> None:
+        self._on_delivery(self._delivery(queue, raw))
+
+    @abstractmethod
+    def _delivery(self, queue: str, raw: Any) -> Delivery:
+        """The transport's own message object as a Delivery."""
+
+    def ready_to_settle(self) -> None:
+        """Make settling possible before (or without) consuming, for deliveries kept from an earlier link."""
+
+    @abstractmethod
+    def ack(self, delivery: Delivery) -> None:
+        """Acknowledge, by the end of this loop turn."""
+
+    @abstractmethod
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Move to the dead letters of its queue."""
+
+    def requeue(self, delivery: Delivery) -> None:
+        """Put back where it was."""
+        self.channel.basic_reject(delivery.tag, requeue=True)
+
+    @abstractmethod
+    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
+        """Put back as a message that has so many deliveries behind it."""
+
+    @abstractmethod
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """Keep in the broker until `due` (unix seconds)."""
+
+    def flush_turn(self) -> None:
+        """The loop's turn ends; without waiting for the broker."""
+
+    def flush(self) -> None:
+        """Send everything that is buffered."""
+
+    def settled_everything(self) -> bool:
+        """Whether nothing waits for an answer of the broker any more."""
+        return True
+
+    def confirm(self) -> None:
+        """Return when the broker has handled all that was sent before."""
+        self.flush()
+
+    def close(self) -> None:
+        """End the connection in good order."""
+        self.alive = False
+        with contextlib.suppress(Exception):
+            self.connection.close()
+
+    def abandon(self) -> None:
+        """Drop a lost connection without a word to the broker."""
+        self.alive = False
+        with contextlib.suppress(Exception):
+            self.connection.collect(socket_timeout=0.1)
+
+
+class VirtualLink(Link):
+    """A link by our own transports for Redis and SQLite, which lease what they hand out to this worker's id."""
+
+    keeps_deliveries = True
+
+    def _delivery(self, queue: str, raw: Any) -> Delivery:
+        info = raw.delivery_info or {}
+        return Delivery(
+            self,
+            raw.delivery_tag,
+            queue,
+            raw.headers or {},
+            raw.properties,
+            raw.body or b"",
+            raw.content_type,
+            raw.content_encoding,
+            info.get("exchange") or "",
+            info.get("routing_key") or queue,
+            bool(info.get("redelivered")),
+        )
+
+    def ready_to_settle(self) -> None:
+        """Take over the lease of the earlier link now; consuming does the same."""
+        take_over = getattr(self.channel, "_ready_intake", None)
+        if take_over is not None:
+            take_over()
+
+    def ack(self, delivery: Delivery) -> None:
+        """Buffered by the transport until the end of the turn."""
+        self.channel.basic_ack(delivery.tag)
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """In one step with the acknowledgement."""
+        self.channel.dead_letter(delivery.tag, reason)
+
+    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
+        """A copy with the count, then the acknowledgement: in between a crash doubles, it never loses."""
+        headers = {**delivery.headers, "x-delivery-count": deliveries}
+        properties = {key: value for key, value in delivery.properties.items() if key != "delivery_tag"}
+        properties["delivery_info"] = {"exchange": delivery.exchange, "routing_key": delivery.routing_key}
+        message = self.channel.prepare_message(
+            delivery.body,
+            priority=delivery.properties.get("priority"),
+            content_type=delivery.content_type,
+            content_encoding=delivery.content_encoding,
+            headers=headers,
+            properties=properties,
+        )
+        self.channel.basic_publish(message, exchange="", routing_key=delivery.queue)
+        self.channel.basic_ack(delivery.tag)
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """In one step: to the schedule, and released."""
+        self.channel.defer(delivery.tag, due)
+
+    def flush(self) -> None:
+        """Send the buffered settlements."""
+        self.channel.flush()
+
+    def abandon(self) -> None:
+        """Drop the connection; what is held stays leased to this worker's id."""
+        with contextlib.suppress(Exception):
+            self.channel.do_restore = False
+        super().abandon()
+
+
+def open_link(
+    settings: Settings,
+    queues: Collection[str],
+    on_delivery: OnDelivery,
+    *,
+    worker_id: str,
+    dead_letters: Mapping[str, Any],
+    still_running: Callable[[], Collection[Any]],
+    limits: dict[str, bool],
+) -> Link:
+    """An open link to the app's broker; the client's own exceptions when it cannot be reached.
+
+    `still_running` names the tags of kept deliveries that are being worked on; `limits` remembers what earlier links
+    found the broker unable to do.
+    """
+    own_options = {"dead_letters": dict(dead_letters), "worker_id": worker_id, "still_running": still_running}
+    options = {**settings.broker_transport_options, **own_options}
+    url = settings.effective_broker_url()
+    connection = connect(
+        url,
+        transport_options=options,
+        connect_timeout=settings.broker_connection_timeout,
+        heartbeat=settings.broker_heartbeat,
+    )
+    link: Link
+    if connection.transport.driver_type == "amqp":
+        from taskyard.broker.amqp import AmqpLink
+
+        # py-amqp takes every transport option as an argument of its own.
+        for name in own_options:
+            connection.transport_options.pop(name, None)
+        link = AmqpLink(connection, queues, on_delivery, limits)
+    else:
+        link = VirtualLink(connection, queues, on_delivery)
+    try:
+        link.open()
+    except BaseException:
+        link.abandon()
+        raise
+    return link

@@ -1,0 +1,76 @@
+"""From `-A module:attribute` to the App."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from taskyard.errors import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+
+#: Attributes that are looked at when only a module is named.
+_USUAL_NAMES = ("app", "celery", "taskyard")
+
+
+def find_app(name: str | None, workdir: str | None = None) -> App:
+    """Import the app; ImproperlyConfigured says in one line what is wrong with the name or the module."""
+    name = name or os.environ.get("TASKYARD_APP")
+    if not name:
+        raise ImproperlyConfigured("which app? Say taskyard -A module:app ..., or set TASKYARD_APP")
+    if workdir:
+        try:
+            os.chdir(workdir)
+        except OSError as error:
+            raise ImproperlyConfigured(f"--workdir {workdir}: {error.strerror}") from None
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module_name, _, attribute = name.partition(":")
+    module = _import(module_name.removesuffix(".py"), name)
+    from taskyard.app import App
+
+    if attribute:
+        found = module
+        for part in attribute.split("."):
+            found = getattr(found, part, None)  # type: ignore[assignment]
+        if not isinstance(found, App):
+            raise ImproperlyConfigured(f"-A {name}: {attribute!r} is {_kind(found)}, not a taskyard.App")
+    else:
+        candidates = [getattr(module, usual, None) for usual in _USUAL_NAMES]
+        candidates += [value for value in vars(module).values() if isinstance(value, App)]
+        found = next((value for value in candidates if isinstance(value, App)), None)  # type: ignore[assignment]
+        if found is None:
+            raise ImproperlyConfigured(
+                f"-A {name}: there is no taskyard.App in the module; name it as {name}:attribute"
+            )
+    assert isinstance(found, App)
+    for extra in (*found.conf.imports, *found.conf.include):
+        _import(extra, extra)
+    return found
+
+
+def _import(module_name: str, shown: str) -> object:
+    try:
+        return importlib.import_module(module_name)
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"-A {shown}: {error}") from None
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise ImproperlyConfigured(
+                f"-A {shown}: there is no module {module_name!r} in {os.getcwd()} or on PYTHONPATH"
+            ) from None
+        raise ImproperlyConfigured(f"-A {shown}: importing it failed: {error}") from None
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ImproperlyConfigured(
+            f"-A {shown}: importing it failed: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+        ) from None
+
+
+def _kind(value: object) -> str:
+    return "missing" if value is None else f"of type {type(value).__name__}"

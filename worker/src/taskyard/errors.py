@@ -1,0 +1,161 @@
+"""The one tree of exceptions.
+
+Classes that travel in results carry the module under which a Celery client knows them (`wire_module`), so that
+`except celery.exceptions.NotRegistered` on the client's side catches what a Taskyard worker stored.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+
+class TaskyardError(Exception):
+    """Everything that Taskyard raises on its own account."""
+
+
+class ImproperlyConfigured(TaskyardError):
+    """A setting is unknown, has the wrong type or contradicts another; the message names it and the remedy."""
+
+
+class NotSupported(TaskyardError):
+    """The message asks for something that this version cannot do; nothing was dropped silently."""
+
+
+class MalformedMessage(TaskyardError):
+    """A message that is no task message; `reason` goes into the dead-letter header."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BrokerError(TaskyardError):
+    """The broker refused or could not be reached; the message names the URL without its password."""
+
+
+class BrokerDisconnected(BrokerError):
+    """The connection to the broker is gone; what was in flight on it will be delivered again."""
+
+
+class AlreadySettled(TaskyardError):
+    """A delivery was acknowledged, rejected, requeued or deferred a second time: a bug in the caller."""
+
+
+class NotRegistered(TaskyardError, KeyError):
+    """No task of that name is in the registry."""
+
+    wire_module = "celery.exceptions"
+
+    def __str__(self) -> str:
+        return f"task {self.args[0] if self.args else '?'!r} is not registered here"
+
+
+class AlreadyRegistered(TaskyardError):
+    """Two different functions claim the same task name."""
+
+
+class TaskError(TaskyardError):
+    """What a result can hold beyond the task's own exceptions."""
+
+
+class TimeoutError(TaskError):
+    """No result within the time given."""
+
+    wire_module = "celery.exceptions"
+
+
+class MaxRetriesExceededError(TaskError):
+    """`retry` was called more often than `max_retries` allows and no exception was given to raise instead."""
+
+    wire_module = "celery.exceptions"
+
+    def __init__(self, *args: Any, task_args: Any = (), task_kwargs: Any = None) -> None:
+        super().__init__(*args)
+        self.task_args = task_args
+        self.task_kwargs = task_kwargs or {}
+
+
+class TaskRevokedError(TaskError):
+    """The task was revoked or had expired before it began."""
+
+    wire_module = "celery.exceptions"
+
+
+class TimeLimitExceeded(TaskError):
+    """The hard time limit (seconds) passed and the child process was killed."""
+
+    wire_module = "billiard.exceptions"
+
+    def __str__(self) -> str:
+        return "TimeLimitExceeded" + repr(self.args) if self.args else "TimeLimitExceeded()"
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside the task when its soft time limit passed; the task may catch it to tidy up."""
+
+    wire_module = "billiard.exceptions"
+
+    def __str__(self) -> str:
+        return "SoftTimeLimitExceeded" + repr(self.args)
+
+
+class WorkerLostError(TaskError):
+    """The process that ran the task ended without an answer."""
+
+    wire_module = "billiard.exceptions"
+
+
+class TaskPredicate(TaskyardError):
+    """Raised by a task to tell the worker what to do with its message."""
+
+
+class Retry(TaskPredicate):
+    """The task has been sent again; `exc` is why, `when` the countdown (seconds) or the date."""
+
+    wire_module = "celery.exceptions"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | None = None,
+        when: float | datetime | None = None,
+    ) -> None:
+        super().__init__(message, exc, when)
+        self.message = message
+        self.exc = exc
+        self.when = when
+
+    def __str__(self) -> str:
+        when = f"in {self.when}s" if isinstance(self.when, (int, float)) else f"at {self.when}"
+        text = self.message or f"Retry {when}"
+        return f"{text}: {self.exc!r}" if self.exc is not None else text
+
+
+class Ignore(TaskPredicate):
+    """The task wants no state stored; its message is acknowledged."""
+
+
+class Reject(TaskPredicate):
+    """The task refuses its message: dead-lettered, or put back if `requeue`."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
+
+
+#: Exceptions that results name by Celery's own modules: (module, class name) -> our class.
+WIRE_EXCEPTIONS: dict[tuple[str, str], type[BaseException]] = {
+    (cls.wire_module, cls.__name__): cls
+    for cls in (
+        NotRegistered,
+        TimeoutError,
+        MaxRetriesExceededError,
+        TaskRevokedError,
+        TimeLimitExceeded,
+        SoftTimeLimitExceeded,
+        WorkerLostError,
+        Retry,
+    )
+}

@@ -1,0 +1,40 @@
+"""What passes between the worker's parent and whatever runs tasks: jobs in, outcomes out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+#: What the parent does with the message after an outcome.
+ACK, REJECT, REQUEUE, MALFORMED, SKIPPED, PROGRESS = range(6)
+
+
+class Job(NamedTuple):
+    """A task to run; the body is still as it came."""
+
+    #: Counts up for each pool; names the job between parent and child.
+    seq: int
+    name: str
+    id: str
+    body: bytes | str
+    content_type: str | None
+    content_encoding: str | None
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    delivery_info: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What became of a job."""
+
+    seq: int
+    #: ACK, REJECT, REQUEUE, MALFORMED (dead letter), SKIPPED (not begun) or PROGRESS (still running).
+    disposition: int
+    state: str
+    #: Results to store before the message is settled: (task id, JSON).
+    results: list[tuple[str, bytes]]
+    #: Seconds that the task ran.
+    runtime: float
+    #: Why, where something went wrong.
+    reason: str = ""
+    #: The child has reached its memory limit and wants to be replaced.
+    worn: bool = False

@@ -1,0 +1,69 @@
+"""Board: a little shared memory between parent and child that says what has begun, and what must not begin.
+
+With it the parent knows without a message which job runs since when, and can take back jobs that lie in the child's
+socket: it writes up to where nothing may begin any more, waits longer than a store needs to become visible, and reads what has
+begun.  The child writes `begun` before it reads the bound, so either it sees the bound, or the parent sees it begin.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from time import monotonic, sleep
+
+_ONE = struct.Struct("<Q")
+_TIME = struct.Struct("<d")
+_BEGUN, _BEGUN_AT, _FORBIDDEN, _SOFT = 0, 8, 16, 24
+
+#: Far longer than any store buffer takes to drain, far shorter than anybody notices.
+_SETTLE_SECONDS = 0.001
+
+
+class Board:
+    """One child's board; sequence numbers start at 1."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 64)
+
+    # -- the child's side
+    def begin(self, seq: int) -> bool:
+        """Say that a job begins; False if the parent has taken it back."""
+        memory = self._memory
+        _TIME.pack_into(memory, _BEGUN_AT, monotonic())
+        _ONE.pack_into(memory, _BEGUN, seq)
+        return seq > _ONE.unpack_from(memory, _FORBIDDEN)[0]  # type: ignore[no-any-return]
+
+    def soft_target(self) -> int:
+        """The job that a soft limit's signal is meant for."""
+        seq: int = _ONE.unpack_from(self._memory, _SOFT)[0]
+        return seq
+
+    # -- the parent's side
+    def begun(self) -> int:
+        """The last job that has begun, 0 for none."""
+        seq: int = _ONE.unpack_from(self._memory, _BEGUN)[0]
+        return seq
+
+    def begun_at(self) -> float:
+        """monotonic() when the last job began."""
+        moment: float = _TIME.unpack_from(self._memory, _BEGUN_AT)[0]
+        return moment
+
+    def aim_soft_limit(self, seq: int) -> None:
+        """Name the job that the next soft limit's signal is meant for."""
+        _ONE.pack_into(self._memory, _SOFT, seq)
+
+    def forbid(self, last: int) -> None:
+        """Let nothing begin any more up to job `last`; what has begun is known `settle` later."""
+        _ONE.pack_into(self._memory, _FORBIDDEN, last)
+
+    @staticmethod
+    def settle() -> None:
+        """Wait until a `forbid` is surely visible to the child, and what the child began to us."""
+        sleep(_SETTLE_SECONDS)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()

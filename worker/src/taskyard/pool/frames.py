@@ -1,0 +1,50 @@
+"""Frames on the socket between parent and child: four bytes of length, then msgpack of a list of tuples."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+_LENGTH = struct.Struct("!I")
+
+#: The longest frame that is believed, bytes: RabbitMQ's own limit on messages is 512 MiB.
+MAX_FRAME = 1 << 30
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def pack_frame(items: list[Any]) -> bytes:
+    """One frame; TypeError for what msgpack cannot hold."""
+    payload = _encode(items)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class FrameReader:
+    """Cuts a byte stream into frames."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        """The frames that are complete with this data; ValueError if the stream cannot be one of frames."""
+        buffer = self._buffer
+        buffer += data
+        position, available = 0, len(buffer)
+        while available - position >= 4:
+            (size,) = _LENGTH.unpack_from(buffer, position)
+            if size > MAX_FRAME:
+                raise ValueError(f"frame of {size} bytes")
+            if available - position - 4 < size:
+                break
+            end = position + 4 + size
+            with memoryview(buffer) as view:
+                items = _decode(view[position + 4 : end])
+            position = end
+            yield items
+        del buffer[:position]

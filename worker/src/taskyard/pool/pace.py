@@ -1,0 +1,47 @@
+"""How long tasks take, by name: what decides how many of them may travel together."""
+
+from __future__ import annotations
+
+#: Tasks of less than this, seconds, are short: they may wait behind each other.
+SHORT_SECONDS = 0.005
+#: Work of about this many seconds is handed to a slot at once.
+_BUNDLE_SECONDS = 0.004
+#: The most jobs in one slot.
+MAX_DEPTH = 64
+#: Observations before a task is believed to be short.
+_OBSERVATIONS = 3
+_WEIGHT = 0.2
+
+
+class Pace:
+    """Moving averages of run times."""
+
+    def __init__(self, *, adaptive: bool) -> None:
+        self._adaptive = adaptive
+        self._averages: dict[str, tuple[float, int]] = {}
+        self.overall: float | None = None
+
+    def observe(self, name: str, seconds: float) -> None:
+        """A task of that name took so long."""
+        average, count = self._averages.get(name, (seconds, 0))
+        # A long run is believed at once, a short one slowly.
+        average = (
+            max(average, seconds) if seconds > SHORT_SECONDS else average + _WEIGHT * (seconds - average)
+        )
+        self._averages[name] = (average, count + 1)
+        self.overall = average if self.overall is None else self.overall + _WEIGHT * (average - self.overall)
+
+    def depth(self, name: str) -> int:
+        """How many jobs of that task may be in one slot, 1 unless it is known to be short."""
+        if not self._adaptive:
+            return 1
+        known = self._averages.get(name)
+        if known is None or known[1] < _OBSERVATIONS or known[0] > SHORT_SECONDS:
+            return 1
+        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(known[0], 1e-6))))
+
+    def overall_depth(self) -> int:
+        """The depth that the present mix of tasks allows, for fetching ahead."""
+        if not self._adaptive or self.overall is None or self.overall > SHORT_SECONDS:
+            return 1
+        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(self.overall, 1e-6))))

@@ -1,0 +1,86 @@
+"""Pool: what the worker asks of the place where tasks run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from taskyard.execution.job import Job, Outcome
+
+
+class Running(NamedTuple):
+    """A job that has begun."""
+
+    seq: int
+    #: monotonic() when it began.
+    began: float
+
+
+class Limits(NamedTuple):
+    """Seconds that a job may run; None for no limit."""
+
+    hard: float | None = None
+    soft: float | None = None
+
+
+class LostJob(NamedTuple):
+    """A job whose process ended before it answered."""
+
+    seq: int
+    reason: str
+    #: The hard time limit that ended it, None if it ended by itself.
+    exceeded: float | None
+
+
+class Pool(ABC):
+    """Runs jobs; everything is called in the loop's thread, and so are the callbacks."""
+
+    #: How many jobs can run at the same time.
+    slots: int
+    #: Called with the outcomes of a turn.
+    on_outcomes: Callable[[list[Outcome]], None]
+    #: Called with jobs that will never answer.
+    on_lost: Callable[[list[LostJob]], None]
+    #: Called with jobs that were handed in and not begun, and are the worker's again.
+    on_returned: Callable[[list[int]], None]
+
+    @abstractmethod
+    def start(self) -> None:
+        """Create the processes or threads."""
+
+    @abstractmethod
+    def attach(self, loop: object) -> None:
+        """Let the loop watch the processes or threads."""
+
+    @abstractmethod
+    def accepts(self, name: str) -> bool:
+        """Whether a job of that task would be begun soon: nothing waits behind a long one."""
+
+    @abstractmethod
+    def submit(self, job: Job, limits: Limits) -> None:
+        """Take a job; only after `accepts`."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what was submitted in this turn."""
+
+    @abstractmethod
+    def depth(self, name: str) -> int:
+        """How many jobs of that task may be in one slot at once, including the one that runs."""
+
+    @abstractmethod
+    def take_back(self) -> list[int]:
+        """Jobs that were submitted and have not begun; none of them will begin here after this returned."""
+
+    @abstractmethod
+    def running(self) -> list[Running]:
+        """The jobs that have begun and not answered."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End all jobs at once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the idle processes or threads."""

@@ -1,0 +1,196 @@
+"""The worker's side of results: stored in batches, without waiting, each batch answered before its messages are settled."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha1
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Protocol
+
+from taskyard.broker.connection import without_password
+from taskyard.result.backend import refuse_unknown_backend
+from taskyard.result.redis import key_prefix
+
+if TYPE_CHECKING:
+    from taskyard.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: (task id, JSON)
+Result = tuple[str, bytes]
+#: Results and what to call when they are stored.
+Batch = tuple[list[Result], Callable[[], None]]
+
+#: The most results in one call of the script.
+_RESULTS_A_CALL = 200
+#: Seconds without an answer after which the connection counts as lost.
+_ANSWER_SECONDS = 15.0
+_LONGEST_PAUSE = 10.0
+
+
+class ResultStore(Protocol):
+    """Stores results in the background of the loop."""
+
+    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
+        """Store them, then call back; kept and tried again while the store is away."""
+
+    def flush(self) -> None:
+        """Send what was put in this turn."""
+
+    @property
+    def pending(self) -> int:
+        """Batches that are not stored yet."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class NoStore:
+    """No result store is configured."""
+
+    pending = 0
+
+    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
+        """Nothing to keep."""
+        stored()
+
+    def flush(self) -> None:
+        """Nothing to send."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class RedisStore:
+    """One connection for the loop: a script call for many results, never a wait."""
+
+    def __init__(self, url: str, settings: Settings, loop: Any) -> None:
+        self._url = url
+        self._loop = loop
+        self._prefix = key_prefix(settings.result_backend_transport_options).encode()
+        self._expires = b"%d" % settings.result_expires_seconds()
+        self._waiting: deque[Batch] = deque()
+        self._sent: deque[list[Batch]] = deque()
+        self._pipe: Any = None
+        self._script = _load_script()
+        self._pause = 0.0
+        self._retry: Any = None
+        self._watchdog = loop.call_repeatedly(1.0, self._check)
+
+    @property
+    def pending(self) -> int:
+        """Batches that are not stored yet."""
+        return len(self._waiting) + sum(len(batches) for batches in self._sent)
+
+    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
+        """Store with the others of this turn."""
+        self._waiting.append((results, stored))
+
+    def flush(self) -> None:
+        """Send what was put in this turn."""
+        if not self._waiting or self._retry is not None:
+            return
+        try:
+            if self._pipe is None:
+                self._connect()
+            while self._waiting:
+                self._send_one_call()
+            self._pipe.send()
+        except Exception as error:
+            self._lost(error)
+
+    def _connect(self) -> None:
+        import redis
+
+        from taskyard.broker.redis.pipe import Pipe
+
+        pool = redis.ConnectionPool.from_url(self._url, socket_connect_timeout=4, socket_timeout=10)
+        self._pipe = Pipe(pool.make_connection(), lambda push: None)
+        self._loop.add_reader(self._pipe.fileno(), self._readable)
+        self._pause = 0.0
+
+    def _send_one_call(self) -> None:
+        keys: list[bytes] = []
+        arguments = [self._expires]
+        batches: list[Batch] = []
+        while self._waiting and len(keys) < _RESULTS_A_CALL:
+            batch = self._waiting.popleft()
+            batches.append(batch)
+            for task_id, meta in batch[0]:
+                keys.append(self._prefix + task_id.encode())
+                arguments.append(meta)
+        self._sent.append(batches)
+        self._pipe.call_script(self._answered, self._script, keys, arguments)
+
+    def _answered(self, reply: Any) -> None:
+        from taskyard.broker.redis.resp import ErrorReply
+
+        if isinstance(reply, ErrorReply):
+            raise RuntimeError(str(reply))
+        for _, stored in self._sent.popleft():
+            stored()
+
+    def _readable(self) -> None:
+        try:
+            self._pipe.read()
+        except Exception as error:
+            self._lost(error)
+
+    def _check(self) -> None:
+        if self._pipe is not None and self._pipe.overdue(_ANSWER_SECONDS):
+            self._lost(TimeoutError(f"no answer for {_ANSWER_SECONDS:g} s"))
+
+    def _lost(self, error: Exception) -> None:
+        """Keep everything that was not answered and try again after a pause."""
+        if self._pipe is not None:
+            self._loop.remove(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
+        for batches in reversed(self._sent):
+            self._waiting.extendleft(reversed(batches))
+        self._sent.clear()
+        self._pause = min(max(self._pause * 2, 0.2), _LONGEST_PAUSE)
+        logger.warning(
+            "result store %s is not available (%s): %d results are kept, next attempt in %.1f s",
+            without_password(self._url),
+            error,
+            self.pending,
+            self._pause,
+        )
+        if self._retry is None:
+            self._retry = self._loop.call_later(self._pause, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.flush()
+
+    def close(self) -> None:
+        """Close the connection; what is not stored is lost here and will run again."""
+        self._watchdog.cancel()
+        if self._pipe is not None:
+            self._loop.remove(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
+
+
+class _Script:
+    """A Lua script as the pipe wants it."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.sha = sha1(source, usedforsecurity=False).hexdigest().encode()
+
+
+def _load_script() -> Any:
+    return _Script(files("taskyard.result").joinpath("store.lua").read_bytes())
+
+
+def open_store(settings: Settings, loop: Any) -> ResultStore:
+    """The store that the settings name."""
+    url = settings.effective_result_backend()
+    if url is None:
+        return NoStore()
+    refuse_unknown_backend(url)
+    return RedisStore(url, settings, loop)

@@ -1,0 +1,51 @@
+"""Flow: how many messages the broker may hand out, from free slots and from how short the tasks are."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskyard.broker.link import Link
+    from taskyard.pool.pace import Pace
+    from taskyard.worker.consumer import Consumer
+
+#: Ready messages that have waited this long, seconds, without anything beginning are given back.
+_SURPLUS_SECONDS = 0.1
+
+
+class Flow:
+    """The prefetch count: one message for each slot (times the multiplier); more only while all tasks are short."""
+
+    def __init__(self, slots: int, multiplier: int, pace: Pace, consumer: Consumer) -> None:
+        self._base = max(1, slots * multiplier)
+        self._slots = slots
+        self._pace = pace
+        self._consumer = consumer
+
+    def prefetch(self) -> int:
+        """The count that fits now."""
+        depth = self._pace.overall_depth()
+        target = self._base
+        if depth > 1:
+            # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the broker.
+            target = max(target, self._slots * (2 << (depth.bit_length() - 1)))
+        return target + len(self._consumer.parked)
+
+    def adjust(self, link: Link) -> None:
+        """Tell the broker, if it makes a difference."""
+        if not link.adjustable:
+            return
+        wanted = self.prefetch()
+        if wanted != link.prefetch:
+            link.set_prefetch(wanted)
+
+    def give_back_surplus(self, link: Link) -> None:
+        """Messages fetched for short tasks go back when the tasks turn out not to be short."""
+        consumer = self._consumer
+        if not consumer.ready or monotonic() - consumer.progress_at < _SURPLUS_SECONDS:
+            return
+        keep = max(0, self._base - len(consumer.running))
+        if len(consumer.ready) > keep and link.adjustable:
+            link.set_prefetch(self._base + len(consumer.parked))
+            consumer.give_back_surplus(keep)

@@ -1,0 +1,132 @@
+"""Supervisor: the one connection to the broker, opened again for ever; of a lost one nothing is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from taskyard.broker.connection import without_password
+
+if TYPE_CHECKING:
+    from taskyard.broker.link import Link
+    from taskyard.loop import Loop, Timer
+
+logger = logging.getLogger("taskyard.worker")
+
+_SHORTEST_PAUSE = 0.1
+_LONGEST_PAUSE = 15.0
+#: A connection that lasted this long, seconds, was a good one: the next pause is short again.
+_GOOD_SECONDS = 10.0
+
+
+class Supervisor:
+    """Opens links; tells when there is one and when it is gone."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        url: str,
+        opener: Callable[[], Link],
+        on_open: Callable[[Link], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._url = without_password(url)
+        self._opener = opener
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._pause = 0.0
+        self._opened_at = 0.0
+        self._attempts = 0
+        self._timer: Timer | None = None
+        self._closed = False
+        self.link: Link | None = None
+        #: Why there is no link, in one line; "" while there is one.
+        self.trouble = "not connected yet"
+
+    def connect(self) -> bool:
+        """One attempt; on failure the next one is planned."""
+        self._timer = None
+        if self._closed or self.link is not None:
+            return self.link is not None
+        try:
+            link = self._opener()
+        except Exception as error:
+            self._failed(error)
+            return False
+        self.link = link
+        self._attempts = 0
+        self._opened_at = monotonic()
+        self.trouble = ""
+        try:
+            link.register(self._loop)
+            self._on_open(link)
+        except Exception as error:
+            self.lost(error)
+            return False
+        logger.info("Connected to %s", self._url)
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self._attempts += 1
+        self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self.trouble = f"cannot connect to {self._url}: {_reason(error)}"
+        logger.error("%s. Attempt %s; trying again in %.1f s", self.trouble, self._attempts, self._pause)
+        self._plan()
+
+    def lost(self, error: BaseException) -> None:
+        """The link is broken: drop it, and plan the next attempt."""
+        link, self.link = self.link, None
+        if link is None:
+            return
+        if monotonic() - self._opened_at > _GOOD_SECONDS:
+            self._pause = 0.0
+        self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self.trouble = f"lost the connection to {self._url}: {_reason(error)}"
+        logger.warning("%s. Tasks run on; connecting again in %.1f s", self.trouble, self._pause)
+        link.abandon()
+        self._loop.forget_closed()
+        self._on_lost()
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._closed and self._timer is None:
+            self._timer = self._loop.call_later(self._pause, self.connect)
+
+    def close(self) -> None:
+        """No more attempts; end the link in good order."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        link, self.link = self.link, None
+        if link is not None:
+            link.close()
+
+
+#: What to do about errors that clients report in their own words: a part of the text -> the remedy.
+_REMEDIES = {
+    "ACCESS_REFUSED": "check user and password in the broker URL",
+    "invalid username-password": "check the password in the broker URL",
+    "NOAUTH": "the broker wants a password: add it to the broker URL",
+    "WRONGPASS": "check user and password in the broker URL",
+    "Authentication required": "the broker wants a password: add it to the broker URL",
+    "Name or service not known": "check the host name in the broker URL",
+    "Temporary failure in name resolution": "check the host name in the broker URL, and DNS",
+    "No address associated": "check the host name in the broker URL",
+    "Connection refused": "nothing listens there: is the broker running, and are host and port right?",
+    "Connection reset": "the broker closed the connection",
+    "NOT_ALLOWED": "check the virtual host in the broker URL",
+    "timed out": "no answer: check host, port and network policy",
+}
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) > 300:
+        text = text[:300] + "..."
+    for part, remedy in _REMEDIES.items():
+        if part in text:
+            return f"{text} ({remedy})"
+    return text
