@@ -219,10 +219,14 @@ def _with_target(view: PoolView) -> tuple[DeploymentView, ...]:
 
 
 def _comebacks(view: PoolView, item: DeploymentView, goal: int) -> list[PodView]:
-    """Draining pods of a revision for which there is room: they come before pods that do not run yet."""
+    """Draining pods of a revision for which there is room: they come before pods that would have to be made.
+
+    A pod that has a node takes its room, although it may not run yet: it may, before anybody hears of it, and
+    its ReplicaSet would kill it for the one that comes back.
+    """
     mine = [pod for pod in view.pods if pod.revision == item.revision]
-    working = sum(1 for pod in mine if pod.counts and pod.started)
-    return victims.comeback_order(mine)[: max(0, goal - working)]
+    taken = sum(1 for pod in mine if pod.counts and not pod.unplaceable)
+    return victims.comeback_order(mine)[: max(0, goal - taken)]
 
 
 def _shrink(pods: Iterable[PodView], item: DeploymentView, count: int, service: float) -> Shrink | None:

@@ -54,7 +54,7 @@ def divide(
     if unproven:
         # The old revision goes on serving all that is wanted. Without a surge it has to make room first.
         old_goal = wanted - consuming_new if surge > 0 else min(total_old, keep)
-        room = max(0, wanted + surge - max(total_old, old_goal)) if surge == 0 else surge
+        room = wanted + surge - max(total_old, old_goal)
         new_goal = max(min(new_replicas, wanted), min(wanted, room))
     else:
         old_goal = min(total_old, keep)

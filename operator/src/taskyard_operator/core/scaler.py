@@ -138,23 +138,25 @@ def recommend(policy: Policy, inputs: Inputs, memory: Memory) -> tuple[Recommend
         memory = Memory(demand)
     slots, lam, service = _slots_needed(policy, inputs, demand, inputs.queue)
     needed = math.ceil(round(slots / max(inputs.slots_per_pod, 1), 6))
-    idle = _idle(inputs, demand, inputs.queue)
-    if inputs.current == 0 and inputs.queue.ready == 0:
-        needed = 0  # averages never reach zero; only a message wakes an empty pool
-    wanted = _clamp(needed, policy.min_replicas, policy.max_replicas)
     window = max(policy.stabilization, min(3.0 * demand.start_seconds, LONGEST_WINDOW))
-    needs = _remember(memory.needs, inputs.now, needed, window)
+    idle_since = None
+    if _idle(inputs, demand, inputs.queue):
+        idle_since = inputs.now if memory.idle_since is None else memory.idle_since
+    idle = idle_since is not None and inputs.now - idle_since >= window
+    if idle or (inputs.current == 0 and inputs.queue.ready == 0):
+        needed = 0  # averages never reach zero; and only a message wakes an empty pool
+    wanted = _clamp(needed, policy.min_replicas, policy.max_replicas)
     memory = replace(
         memory,
-        needs=needs,
+        needs=_remember(memory.needs, inputs.now, needed, window),
         read_at=inputs.now,
         observed_since=inputs.now if memory.observed_since is None else memory.observed_since,
-        idle_since=(inputs.now if memory.idle_since is None else memory.idle_since) if idle else None,
+        idle_since=idle_since,
     )
     if wanted > inputs.current:
         replicas, rule = _upward(policy, inputs, needed, wanted)
     else:
-        replicas, rule = _downward(policy, inputs, memory, needed, wanted, window)
+        replicas, rule = _downward(policy, inputs, memory, needed, wanted, window, idle=idle)
     if rule is Rule.DEMAND and policy.backlog_per_replica is not None and not _timed(policy, demand):
         rule = Rule.BACKLOG
     latency = _latency(inputs, inputs.queue, demand, service)
@@ -261,11 +263,10 @@ def _upward(policy: Policy, inputs: Inputs, needed: int, wanted: int) -> tuple[i
 
 
 def _downward(
-    policy: Policy, inputs: Inputs, memory: Memory, needed: int, wanted: int, window: float
+    policy: Policy, inputs: Inputs, memory: Memory, needed: int, wanted: int, window: float, *, idle: bool
 ) -> tuple[int, Rule]:
-    current = inputs.current
-    if current > policy.max_replicas:
-        current = policy.max_replicas  # somebody lowered the limit: that needs no window
+    # Above the highest number that is allowed: somebody lowered it, and that needs no window.
+    current = min(inputs.current, policy.max_replicas)
     if wanted >= current:
         if needed > policy.max_replicas:
             return current, Rule.MAX
@@ -273,8 +274,8 @@ def _downward(
     assert memory.observed_since is not None
     if inputs.now - memory.observed_since < window:
         return current, Rule.OBSERVING
-    if memory.idle_since is not None and inputs.now - memory.idle_since >= window:
-        return min(current, policy.min_replicas), Rule.IDLE
+    if idle:
+        return policy.min_replicas, Rule.IDLE
     highest = max(value for _, value in memory.needs)
     target = _clamp(max(highest, 1), policy.min_replicas, policy.max_replicas)
     if target >= current:

@@ -89,6 +89,11 @@ class PodView:
         return self.active and not self.deleting and not self.terminal
 
     @property
+    def unplaceable(self) -> bool:
+        """Whether no node takes it: it cannot have started, and a ReplicaSet removes it before any other."""
+        return not self.scheduled and self.unschedulable_since is not None
+
+    @property
     def released(self) -> bool:
         """Whether it left its ReplicaSet in order to drain."""
         return not self.active and not self.deleting

@@ -26,16 +26,17 @@ class Victims:
 def choose(pods: Iterable[PodView], *, replicas: int, count: int, service_time: float) -> Victims:
     """Choose up to `count` of the replicas of one Deployment whose spec asks for `replicas`.
 
-    First those that no node has yet, then those that do not run, then the idle (the youngest first), then
+    First those that no node takes, then those that do not run, then the idle (the youngest first), then
     those with the fewest busy slots and the shortest expected rest. A pod that runs but does not answer is
     never chosen: nobody knows what it does. Fewer than `count` may be found.
     """
     counting = [pod for pod in pods if pod.counts]
     # One that its ReplicaSet does not own yet is about to be adopted: leave it alone until it is.
     mine = [pod for pod in counting if pod.controlled]
-    unplaced = sum(1 for pod in mine if not pod.scheduled)
-    absent = min(count, max(0, replicas - len(counting)) + unplaced)
-    placed = [pod for pod in mine if pod.scheduled]
+    # One without a node that the scheduler has not turned down yet may have one, and start, at any moment.
+    unplaced = [pod for pod in mine if pod.unplaceable]
+    absent = min(count, max(0, replicas - len(counting)) + len(unplaced))
+    placed = [pod for pod in mine if pod not in unplaced]
     dead = sorted((pod for pod in placed if not pod.started or pod.lost), key=_youngest_first)
     release = tuple(dead[: count - absent])
     awake = [pod for pod in placed if pod.started and not pod.lost and pod.worker is not None]

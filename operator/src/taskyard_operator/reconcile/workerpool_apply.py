@@ -186,13 +186,13 @@ class Executor:
     async def _grow(self, pool: Pool, action: actions.Grow, outcome: Outcome) -> None:
         resumed = await _gather(self._tell(self._workers.resume, pool, pod) for pod in action.resume)
         back = [pod for pod, done in zip(action.resume, resumed, strict=True) if done]
+        before = await self._pods(pool, action.revision) if back else []
         if action.replicas > action.current:
             await self._kube.scale(DEPLOYMENTS, pool.namespace, action.deployment, action.replicas)
             outcome.scaled = True
         if not back or not await self._raised(pool, action):
             return
-        running = [pod for pod in await self._pods(pool, action.revision) if pod.counts and _may_run(pod)]
-        room = action.replicas - len(running)
+        room = action.replicas - _occupied(before, await self._pods(pool, action.revision))
         await _gather(self._readopt(pool, pod) for pod in back[: max(0, room)])
 
     async def _raised(self, pool: Pool, action: actions.Grow) -> bool:
@@ -226,17 +226,16 @@ class Executor:
         )
 
     async def _shrink(self, pool: Pool, action: actions.Shrink, outcome: Outcome) -> None:
+        before = await self._pods(pool, action.revision)
         drained = await _gather(self._tell(self._workers.drain, pool, pod) for pod in action.drain)
         told = [pod for pod, done in zip(action.drain, drained, strict=True) if done]
         leaving = [(pod, True) for pod in told] + [(pod, False) for pod in action.release]
         released = await _gather(self._release(pool, pod, told=asked) for pod, asked in leaving)
         gone = {pod.uid for (pod, _), done in zip(leaving, released, strict=True) if done}
         let_go = await self._let_go(pool, action.revision, gone)
-        pods = await self._pods(pool, action.revision)
-        running = sum(1 for pod in pods if pod.counts and _may_run(pod))
-        # Whatever happened meanwhile: with as many replicas as pods that run, a ReplicaSet kills none of
-        # them.
-        replicas = max(action.current - action.absent - let_go, running)
+        floor = _occupied(before, await self._pods(pool, action.revision))
+        # Whatever happened meanwhile: with so many replicas a ReplicaSet kills nothing that could run.
+        replicas = max(action.current - action.absent - let_go, floor)
         if replicas < action.current:
             await self._kube.scale(DEPLOYMENTS, pool.namespace, action.deployment, replicas)
             outcome.scaled = True
@@ -328,9 +327,19 @@ class Executor:
         return True
 
 
-def _may_run(pod: PodView) -> bool:
-    """Whether a task could run in the pod; its phase is the first to show that a container was started."""
-    return pod.started or pod.phase == "Running"
+def _occupied(before: Iterable[PodView], now: Iterable[PodView]) -> int:
+    """How many replicas are pods in which a task could run.
+
+    A container runs up to seconds before the API server hears of it, so a pod that has a node counts. Not those
+    that were made since `before`: they are the youngest, hence the first that a ReplicaSet removes.
+    """
+    known = {pod.uid for pod in before}
+    return sum(
+        1
+        for pod in now
+        if pod.counts
+        and (pod.started or pod.phase == "Running" or (pod.uid in known and not pod.unplaceable))
+    )
 
 
 def _owners(pod: JSON) -> list[JSON]:
