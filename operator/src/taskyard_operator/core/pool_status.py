@@ -18,8 +18,12 @@ from taskyard_operator.core.state import PodView, PoolView, Problem, Trouble
 
 FIGURES_EVERY = 10.0
 """Seconds between two writes of the status in which only fast-moving figures differ."""
+TURNED_EVERY = 1.0
+"""The same where a figure came from zero or went to zero: what people look for first."""
 
 _FIGURES = frozenset({"slots", "busyReplicas", "backlog", "serviceTime", "arrivalRate", "predictedLatency"})
+
+_TURNING = ("backlog", "busyReplicas")
 
 _LIMITED: dict[Rule, PoolReason] = {
     Rule.MAX: PoolReason.AT_MAX,
@@ -91,12 +95,14 @@ def patch_of(
 ) -> dict[str, Any] | None:
     """The merge patch that makes `before` into `after`; None if there is nothing worth writing.
 
-    Figures that move all the time are written at most every `FIGURES_EVERY` seconds unless something else
-    changes.
+    Figures that move all the time are written at most every `FIGURES_EVERY` seconds (`TURNED_EVERY` from and
+    to zero) unless something else changes.
     """
     wanted = after.to_json()
     changed = {key for key in {*before, *wanted} if before.get(key) != wanted.get(key)}
-    if not changed or (changed <= _FIGURES and now - written_at < FIGURES_EVERY):
+    turned = any(bool(before.get(key)) != bool(wanted.get(key)) for key in _TURNING)
+    pause = TURNED_EVERY if turned else FIGURES_EVERY
+    if not changed or (changed <= _FIGURES and now - written_at < pause):
         return None
     return {key: wanted.get(key) for key in changed}
 

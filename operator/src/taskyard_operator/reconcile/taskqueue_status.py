@@ -1,4 +1,4 @@
-"""Writes a TaskQueue's status: at once when a condition changed, numbers at most every ten seconds."""
+"""Writes a TaskQueue's status: at once when a condition changed, numbers alone every ten seconds at most."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from taskyard_operator.reconcile.taskqueue_api import KubeApi
 
 NUMBERS_EVERY = 10.0
 """Seconds between two writes of numbers alone."""
+TURNED_EVERY = 1.0
+"""The same where a count came from zero or went to zero: what people look for first."""
 
 _NUMBERS = ("messages", "consumers", "publishRate", "deliverRate", "oldestMessageAge")
 _ALL = (*_NUMBERS, "lastPolled", "observedGeneration", "summary", "queueName", "broker", "conditions")
@@ -39,7 +41,8 @@ class StatusWriter:
         if _without_numbers(old) == _without_numbers(new):
             if all(old.get(key) == new.get(key) for key in _NUMBERS):
                 return None
-            rest = self._written.get(owner, float("-inf")) + NUMBERS_EVERY - now
+            every = TURNED_EVERY if _turned(old, new) else NUMBERS_EVERY
+            rest = self._written.get(owner, float("-inf")) + every - now
             if rest > 0 and "messages" in old:
                 return rest
         try:
@@ -59,6 +62,11 @@ class StatusWriter:
 
 def _without_numbers(status: JSON) -> JSON:
     return {key: value for key, value in status.items() if key not in (*_NUMBERS, "lastPolled")}
+
+
+def _turned(old: JSON, new: JSON) -> bool:
+    before, after = old.get("messages") or {}, new.get("messages") or {}
+    return any(bool(before.get(key)) != bool(after.get(key)) for key in _MESSAGES)
 
 
 def _patch(status: JSON) -> JSON:
