@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import redis
 from kombu import Connection
+
 from tests.brokers.redis import RedisServer
 
 OURS = "taskyard.broker.redis:Transport"

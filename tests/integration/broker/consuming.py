@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -76,7 +75,7 @@ def drain(connection: Connection, seconds: float) -> bool:
     """Handle what comes; False when nothing came."""
     try:
         connection.drain_events(timeout=seconds)
-    except socket.timeout:
+    except TimeoutError:
         return False
     return True
 

@@ -52,6 +52,9 @@ def _succeed_one(session: Session, worker: str, running: Collection[str], list_o
     names, pipe = session.names, session.pipe
     lease = names.lease(worker)
     tags: list[bytes] = list(pipe.request(b"SMEMBERS", lease))
+    scores = pipe.request(b"ZMSCORE", names.unacked_index, *tags) if tags else []
+    taken = {tag: float(score or 0) for tag, score in zip(tags, scores, strict=True)}
+    tags.sort(key=taken.__getitem__, reverse=True)  # the latest first: each next one goes back before them
     records = pipe.request(b"HMGET", names.unacked, *tags) if tags else []
     adopted: dict[str, Held] = {}
     back = Settlements()

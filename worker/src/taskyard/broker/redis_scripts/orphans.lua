@@ -20,11 +20,24 @@ local function add(worker, tag)
     return true
 end
 
+-- The latest taken come first: each next one goes back before them.
+local function latest(lease, n)
+    if redis.call('SCARD', lease) > 1000 then return redis.call('SRANDMEMBER', lease, n) end
+    local tags = redis.call('SMEMBERS', lease)
+    if #tags < 2 then return tags end
+    local scores = redis.call('ZMSCORE', index, unpack(tags))
+    local rank = {}
+    for i = 1, #tags do rank[tags[i]] = tonumber(scores[i] or 0) end
+    table.sort(tags, function(a, b) return rank[a] > rank[b] end)
+    local first = {}
+    for i = 1, math.min(n, #tags) do first[i] = tags[i] end
+    return first
+end
+
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now - tonumber(ARGV[1]))) do
     local lease = prefix .. worker
-    local left = 0
     if count < limit then
-        for _, tag in ipairs(redis.call('SRANDMEMBER', lease, limit - count)) do
+        for _, tag in ipairs(latest(lease, limit - count)) do
             if not add(worker, tag) then redis.call('SREM', lease, tag) end
         end
     end

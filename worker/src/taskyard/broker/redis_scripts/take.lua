@@ -88,7 +88,8 @@ for i = 1, #all do
         one.tag = fresh(one.tag)
         names[i] = one.tag
     end
-    scores[2 * i - 1], scores[2 * i] = now, one.tag
+    -- A microsecond apart, so that whoever gives them back knows their order.
+    scores[2 * i - 1], scores[2 * i] = string.format('%.6f', now + i / 1000000), one.tag
     records[2 * i - 1] = one.tag
     records[2 * i] = '[' .. one.text .. ', "", ' .. ARGV[4 + one.queue] .. ']'
     if one.queue ~= current then
