@@ -33,6 +33,7 @@ class CommandError(ClusterError):
         said = next(
             (line.strip() for line in reversed(output.splitlines()) if line.strip()), "it printed nothing"
         )
+        self.last_line = said
         where = f"; see {log}" if log else ""
         shown = shlex.join(command)
         shown = shown if len(shown) <= 160 else shown[:157] + "..."

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster import cache, commands, packages
-from tests.cluster.errors import ClusterError, NoSuchClusterError
+from tests.cluster.errors import ClusterError, CommandError, NoSuchClusterError
 from tests.cluster.local import containerd
 from tests.cluster.local.buildah import build_arguments, buildah, host_volumes, image_id
 from tests.cluster.local.layout import Layout
@@ -107,7 +107,10 @@ def _build(
     log = cache.root() / f"image-{re.sub('[^a-z0-9]+', '-', name)}.log"
     log.unlink(missing_ok=True)
     with step(f"building the image {name}"):
-        buildah("build", build_arguments(name, context, dockerfile, arguments, volumes), log)
+        try:
+            buildah("build", build_arguments(name, context, dockerfile, arguments, volumes), log)
+        except CommandError as error:
+            raise ClusterError(f"cannot build {name}: {error.last_line}; see {log}") from error
 
 
 def _mirror() -> str:

@@ -11,6 +11,7 @@ import struct
 import sys
 
 NAME = "kubernetes.default.svc.cluster.local"
+PORT = 53
 _A, _IN = 1, 1
 
 
@@ -29,19 +30,19 @@ def address(answer: bytes, identifier: int) -> str | None:
     return socket.inet_ntoa(answer[-4:]) if len(answer) >= 16 else None
 
 
-def resolve(server: str, name: str = NAME, timeout: float = 2) -> str | None:
+def resolve(server: str, name: str = NAME, timeout: float = 1) -> str | None:
     """Ask a DNS server for a name's address; None without one. ``timeout`` in seconds."""
     identifier = secrets.randbelow(1 << 16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.settimeout(timeout)
         try:
-            link.sendto(query(name, identifier), (server, 53))
+            link.sendto(query(name, identifier), (server, PORT))
             return address(link.recv(4096), identifier)
         except OSError:
             return None
 
 
-def reachable(host: str, port: int, timeout: float = 2) -> bool:
+def reachable(host: str, port: int, timeout: float = 1) -> bool:
     """Tell whether a TCP connection can be made. ``timeout`` in seconds."""
     try:
         socket.create_connection((host, port), timeout).close()
