@@ -17,6 +17,7 @@ from taskyard.message.identity import new_id
 from taskyard.message.protocol import TaskMessage, headers_of, iso_date
 from taskyard.registry import Registry
 from taskyard.result.result import AsyncResult
+from taskyard.result.result import AsyncResult as AsyncResultOf
 from taskyard.settings import Settings
 from taskyard.task import Task, make_task
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Headers that a broker adds on dead-lettering or redelivery; a retry is a new message and must not carry them on.
+#: Headers that a broker adds on dead-lettering or redelivery; a retry is a new message and must not carry
+#: them on.
 _DELIVERY_HEADERS = (
     "x-death",
     "x-first-death-exchange",
@@ -115,7 +117,9 @@ class App:
     def task(self, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Make a function a task, as decorator with or without options (`base` is the class to derive from)."""
+        """Make a function a task, as decorator with or without options (`base` is the class to derive
+        from).
+        """
 
         def register(body: Callable[..., Any]) -> Task[..., Any]:
             own = dict(options)
@@ -145,7 +149,7 @@ class App:
             module = self.main or (spec.name if spec else "__main__")
         return f"{module}.{function.__name__}"
 
-    def AsyncResult(self, task_id: str) -> AsyncResult[Any]:  # noqa: N802  Celery's name
+    def AsyncResult(self, task_id: str) -> AsyncResultOf[Any]:  # noqa: N802  Celery's name
         """The result of a task by its id."""
         return AsyncResult(task_id, self)
 
@@ -190,11 +194,11 @@ class App:
         add_to_parent: bool = True,
         confirmed: bool = False,
         **stamps: Any,
-    ) -> AsyncResult[Any]:
+    ) -> AsyncResultOf[Any]:
         """Send a task by name; times are in seconds or dates, limits in seconds.
 
-        `confirmed` waits for the broker's confirmation where it gives one.  Stamps are the keyword arguments that
-        `stamped_headers` names.
+        `confirmed` waits for the broker's confirmation where it gives one.  Stamps are the keyword arguments
+        that `stamped_headers` names.
         """
         args = () if args is None else args
         kwargs = {} if kwargs is None else kwargs
@@ -210,7 +214,6 @@ class App:
             raise ValueError("soft_time_limit must be less than or equal to time_limit")
         if compression is not None:
             raise NotSupported("compression is not available yet; leave it out")
-        zone = self.timezone if (eta is not None or expires is not None) else None
         id_ = task_id or new_id()
         parent = current_request()
         if parent is not None and not parent.called_directly:
@@ -237,8 +240,10 @@ class App:
             id_,
             args,
             kwargs,
-            eta=iso_date(countdown or None, self.timezone, "countdown") if eta is None else iso_date(eta, zone, "eta"),
-            expires=None if expires is None else iso_date(expires, zone, "expires"),
+            eta=iso_date(countdown or None, self.timezone, "countdown")
+            if eta is None
+            else iso_date(eta, self.timezone, "eta"),
+            expires=None if expires is None else iso_date(expires, self.timezone, "expires"),
             retries=retries,
             timelimit=(time_limit, soft_time_limit),
             ignore_result=ignore_result,

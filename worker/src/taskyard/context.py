@@ -1,4 +1,4 @@
-"""The running task's request, kept in a context variable so that threads and coroutines each see their own."""
+"""The running task's request, in a context variable: threads and coroutines each see their own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one tree of exceptions.
 
-Classes that travel in results carry the module under which a Celery client knows them (`wire_module`), so that
-`except celery.exceptions.NotRegistered` on the client's side catches what a Taskyard worker stored.
+Classes that travel in results carry the module under which a Celery client knows them (`wire_module`), so
+that `except celery.exceptions.NotRegistered` on the client's side catches what a Taskyard worker stored.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ class TaskyardError(Exception):
     """Everything that Taskyard raises on its own account."""
 
 
-class ImproperlyConfigured(TaskyardError):
-    """A setting is unknown, has the wrong type or contradicts another; the message names it and the remedy."""
+class ImproperlyConfigured(TaskyardError):  # noqa: N818
+    """A setting is unknown, of the wrong type or contradicts another; the message names it and the remedy."""
 
 
-class NotSupported(TaskyardError):
+class NotSupported(TaskyardError):  # noqa: N818
     """The message asks for something that this version cannot do; nothing was dropped silently."""
 
 
-class MalformedMessage(TaskyardError):
+class MalformedMessage(TaskyardError):  # noqa: N818
     """A message that is no task message; `reason` goes into the dead-letter header."""
 
     def __init__(self, reason: str) -> None:
@@ -34,15 +34,15 @@ class BrokerError(TaskyardError):
     """The broker refused or could not be reached; the message names the URL without its password."""
 
 
-class BrokerDisconnected(BrokerError):
+class BrokerDisconnected(BrokerError):  # noqa: N818
     """The connection to the broker is gone; what was in flight on it will be delivered again."""
 
 
-class AlreadySettled(TaskyardError):
+class AlreadySettled(TaskyardError):  # noqa: N818
     """A delivery was acknowledged, rejected, requeued or deferred a second time: a bug in the caller."""
 
 
-class NotRegistered(TaskyardError, KeyError):
+class NotRegistered(TaskyardError, KeyError):  # noqa: N818
     """No task of that name is in the registry."""
 
     wire_module = "celery.exceptions"
@@ -51,7 +51,7 @@ class NotRegistered(TaskyardError, KeyError):
         return f"task {self.args[0] if self.args else '?'!r} is not registered here"
 
 
-class AlreadyRegistered(TaskyardError):
+class AlreadyRegistered(TaskyardError):  # noqa: N818
     """Two different functions claim the same task name."""
 
 
@@ -82,7 +82,7 @@ class TaskRevokedError(TaskError):
     wire_module = "celery.exceptions"
 
 
-class TimeLimitExceeded(TaskError):
+class TimeLimitExceeded(TaskError):  # noqa: N818
     """The hard time limit (seconds) passed and the child process was killed."""
 
     wire_module = "billiard.exceptions"
@@ -91,7 +91,7 @@ class TimeLimitExceeded(TaskError):
         return "TimeLimitExceeded" + repr(self.args) if self.args else "TimeLimitExceeded()"
 
 
-class SoftTimeLimitExceeded(Exception):
+class SoftTimeLimitExceeded(Exception):  # noqa: N818
     """Raised inside the task when its soft time limit passed; the task may catch it to tidy up."""
 
     wire_module = "billiard.exceptions"
@@ -106,7 +106,7 @@ class WorkerLostError(TaskError):
     wire_module = "billiard.exceptions"
 
 
-class TaskPredicate(TaskyardError):
+class TaskPredicate(TaskyardError):  # noqa: N818
     """Raised by a task to tell the worker what to do with its message."""
 
 

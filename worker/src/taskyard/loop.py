@@ -1,7 +1,8 @@
 """The parent's event loop: epoll, timers, and kombu's Hub interface, so that kombu's transports can join in.
 
-One turn: callbacks made ready by others, due timers, the turn's end (settlements, then the transports' own tick hooks
-that send them), then one wait for events.  Everything but `call_soon_threadsafe` belongs to the loop's thread.
+One turn: callbacks made ready by others, due timers, the turn's end (settlements, then the transports' own
+tick hooks that send them), then one wait for events.  Everything but `call_soon_threadsafe` belongs to the
+loop's thread.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """name -> Task; a second function under a name is refused, the same one again is fine (module reloads)."""
+    """name -> Task; a second function under a name is refused, the same one again is fine (reloads)."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}

@@ -1,7 +1,8 @@
 """Typed settings under Celery's lower-case names.
 
-Only what has a meaning here exists; any other name is refused with the nearest one.  Defaults are Celery's except
-where the table in docs says otherwise: acknowledgement after the task, prefetch multiplier 1, publisher retries.
+Only what has a meaning here exists; any other name is refused with the nearest one.  Defaults are Celery's
+except where the table in docs says otherwise: acknowledgement after the task, prefetch multiplier 1,
+publisher retries.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Settings(Mapping[str, Any]):
     #: Acknowledge after the task (True here, False in Celery).
     task_acks_late: bool = True
     task_acks_on_failure_or_timeout: bool = True
-    #: A message whose process was lost is delivered again, within the redelivery limit (True here, False in Celery).
+    #: A message whose process was lost is delivered again, within the redelivery limit (True here, False in
+    #: Celery).
     task_reject_on_worker_lost: bool = True
-    #: Deliveries after which a task whose process keeps dying fails for good; a queue's own maxDeliveries wins.
+    #: Deliveries after which a task whose process keeps dying fails for good; a queue's own maxDeliveries
+    #: wins.
     task_max_deliveries: int = 5
     task_time_limit: float | None = None
     task_soft_time_limit: float | None = None

@@ -61,7 +61,8 @@ class Task(Generic[P, R]):
     default_retry_delay: float = 180
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
-    #: True or a factor: wait factor * 2**retries seconds, at most `retry_backoff_max`, randomised by `retry_jitter`.
+    #: True or a factor: wait factor * 2**retries seconds, at most `retry_backoff_max`, randomised by
+    #: `retry_jitter`.
     retry_backoff: bool | float = False
     retry_backoff_max: float = 600
     retry_jitter: bool = True
@@ -119,7 +120,9 @@ class Task(Generic[P, R]):
         kwargs: dict[str, Any] | None = None,
         **options: Any,
     ) -> AsyncResult[R]:
-        """Send with options: countdown, eta, expires, queue, priority, task_id, headers, time_limit, ... (send_task)."""
+        """Send with options: countdown, eta, expires, queue, priority, task_id, headers, time_limit, ...
+        (send_task).
+        """
         if self.typing:
             self.check_arguments(args or (), kwargs or {})
         given = self._own_options()
@@ -168,8 +171,8 @@ class Task(Generic[P, R]):
     ) -> Retry:
         """Send this task again (same id, retries + 1) and raise Retry, which tells the worker so.
 
-        Raises `exc` instead when the retries are used up, or MaxRetriesExceededError without one; called outside of a
-        worker it raises `exc` or Retry at once.
+        Raises `exc` instead when the retries are used up, or MaxRetriesExceededError without one; called
+        outside of a worker it raises `exc` or Retry at once.
         """
         request = self.request
         if request.called_directly:

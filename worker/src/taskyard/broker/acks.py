@@ -1,4 +1,6 @@
-"""The acknowledgements of one AMQP channel, sent together: `multiple` for the finished beginning, single ones after it."""
+"""The acknowledgements of one AMQP channel, sent together: `multiple` for the finished beginning, single
+ones after it.
+"""
 
 from __future__ import annotations
 

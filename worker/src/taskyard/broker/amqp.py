@@ -1,4 +1,6 @@
-"""The link to RabbitMQ: windowed acknowledgements, copies published under confirmation, delays by expiring queues."""
+"""The link to RabbitMQ: windowed acknowledgements, copies published under confirmation, delays by expiring
+queues.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class AmqpLink(Link):
         self._limits = limits
         self._window = AckWindow()
         self._publisher: Any = None
-        #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on confirmation.
+        #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
+        #: confirmation.
         self._unconfirmed: dict[int, int] = {}
         self._sequence = 0
         self._heartbeat: Any = None
@@ -125,7 +128,9 @@ class AmqpLink(Link):
         self._window.done(delivery.tag)
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """RabbitMQ moves it by the queue's dead-letter exchange, which policy or declaration sets; else it is dropped."""
+        """RabbitMQ moves it by the queue's dead-letter exchange, which policy or declaration sets; else it
+        is dropped.
+        """
         self._window.forget(delivery.tag)
         self.channel.basic_reject(delivery.tag, requeue=False)
 

@@ -1,8 +1,8 @@
 """Delays on RabbitMQ without a plugin: queues whose messages expire back into the queue they are for.
 
-A message that is due in s seconds goes to the bucket `taskyard.delay.<queue>.<2^k>s` with the largest 2^k <= s; after
-2^k seconds RabbitMQ moves it back to its queue, where a worker looks at what is left: at most log2(s) hops, and within
-a bucket all messages wait equally long, so none waits behind a later one.
+A message that is due in s seconds goes to the bucket `taskyard.delay.<queue>.<2^k>s` with the largest 2^k <=
+s; after 2^k seconds RabbitMQ moves it back to its queue, where a worker looks at what is left: at most
+log2(s) hops, and within a bucket all messages wait equally long, so none waits behind a later one.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Delivery:
     """A message with its four ways out: ack, reject (to the dead letters), requeue, defer.
 
-    Each is allowed once.  A delivery whose connection is gone is `stale`: the broker delivers it again by itself, and
-    settling it does nothing.
+    Each is allowed once.  A delivery whose connection is gone is `stale`: the broker delivers it again by
+    itself, and settling it does nothing.
     """
 
     __slots__ = (

@@ -1,7 +1,8 @@
 """Link: one open connection to the broker as the worker uses it, from its opening to its loss.
 
-A link is never repaired: when it is lost, the worker drops it with all channel state and opens another one.  This module
-holds what all brokers share and the link for kombu's virtual transports (Redis, SQLite); broker/amqp.py has RabbitMQ's.
+A link is never repaired: when it is lost, the worker drops it with all channel state and opens another one.
+This module holds what all brokers share and the link for kombu's virtual transports (Redis, SQLite);
+broker/amqp.py has RabbitMQ's.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Link(ABC):
     def _delivery(self, queue: str, raw: Any) -> Delivery:
         """The transport's own message object as a Delivery."""
 
-    def ready_to_settle(self) -> None:
+    def ready_to_settle(self) -> None:  # noqa: B027  most brokers need nothing
         """Make settling possible before (or without) consuming, for deliveries kept from an earlier link."""
 
     @abstractmethod
@@ -118,10 +119,10 @@ class Link(ABC):
     def defer(self, delivery: Delivery, due: float) -> None:
         """Keep in the broker until `due` (unix seconds)."""
 
-    def flush_turn(self) -> None:
+    def flush_turn(self) -> None:  # noqa: B027  the transports of our own flush by themselves
         """The loop's turn ends; without waiting for the broker."""
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027
         """Send everything that is buffered."""
 
     def settled_everything(self) -> bool:
@@ -146,7 +147,9 @@ class Link(ABC):
 
 
 class VirtualLink(Link):
-    """A link by our own transports for Redis and SQLite, which lease what they hand out to this worker's id."""
+    """A link by our own transports for Redis and SQLite, which lease what they hand out to this worker's
+    id.
+    """
 
     keeps_deliveries = True
 
@@ -223,8 +226,8 @@ def open_link(
 ) -> Link:
     """An open link to the app's broker; the client's own exceptions when it cannot be reached.
 
-    `still_running` names the tags of kept deliveries that are being worked on; `limits` remembers what earlier links
-    found the broker unable to do.
+    `still_running` names the tags of kept deliveries that are being worked on; `limits` remembers what
+    earlier links found the broker unable to do.
     """
     own_options = {"dead_letters": dict(dead_letters), "worker_id": worker_id, "still_running": still_running}
     options = {**settings.broker_transport_options, **own_options}

@@ -1,7 +1,7 @@
 """Queues and exchanges, declared once on each connection, exactly as Celery would declare them.
 
-A queue `q` is durable and bound with routing key `q` to the durable direct exchange `q`.  On AMQP the queue is looked up
-passively first: one that exists is taken as it is, whatever its arguments are.
+A queue `q` is durable and bound with routing key `q` to the durable direct exchange `q`.  On AMQP the queue
+is looked up passively first: one that exists is taken as it is, whatever its arguments are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def declare_queue(connection: Connection, channel: Any, name: str) -> Any:
-    """Make sure that the queue exists; returns a usable channel (AMQP closes one on which a look-up failed)."""
+    """Make sure that the queue exists; returns a usable channel (AMQP closes one on which a look-up
+    failed).
+    """
     from kombu import Exchange, Queue
 
     queue = Queue(name, Exchange(name, type="direct", durable=True), routing_key=name, durable=True)

@@ -37,13 +37,13 @@ def find_app(name: str | None, workdir: str | None = None) -> App:
     if attribute:
         found = module
         for part in attribute.split("."):
-            found = getattr(found, part, None)  # type: ignore[assignment]
+            found = getattr(found, part, None)
         if not isinstance(found, App):
             raise ImproperlyConfigured(f"-A {name}: {attribute!r} is {_kind(found)}, not a taskyard.App")
     else:
         candidates = [getattr(module, usual, None) for usual in _USUAL_NAMES]
         candidates += [value for value in vars(module).values() if isinstance(value, App)]
-        found = next((value for value in candidates if isinstance(value, App)), None)  # type: ignore[assignment]
+        found = next((value for value in candidates if isinstance(value, App)), None)
         if found is None:
             raise ImproperlyConfigured(
                 f"-A {name}: there is no taskyard.App in the module; name it as {name}:attribute"
@@ -68,7 +68,7 @@ def _import(module_name: str, shown: str) -> object:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ImproperlyConfigured(
-            f"-A {shown}: importing it failed: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+            f"-A {shown}: import failed: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
         ) from None
 
 

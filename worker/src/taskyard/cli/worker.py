@@ -86,7 +86,7 @@ def _seconds(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Run a worker until it is stopped; returns its exit code."""
     from taskyard.cli.find_app import find_app
-    from taskyard.worker.log import LEVELS, setup_logging
+    from taskyard.log import LEVELS, setup_logging
 
     if arguments.loglevel not in LEVELS:
         raise ImproperlyConfigured(
@@ -157,5 +157,6 @@ def _banner(app: App, options: Options) -> str:
     results = without_password(app.conf.effective_result_backend() or "disabled")
     return (
         f"taskyard {__version__} worker: app {app.main or '__main__'}, broker {broker}, results {results}, "
-        f"queues {','.join(options.queues)}, pool {options.pool} x {options.concurrency}, {len(app.tasks)} tasks"
+        f"queues {','.join(options.queues)}, "
+        f"pool {options.pool} x {options.concurrency}, {len(app.tasks)} tasks"
     )

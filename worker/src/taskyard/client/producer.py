@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -31,8 +32,8 @@ class _Line:
 class Producer:
     """Sends task messages; safe to use from any thread and after a fork.
 
-    With `confirm` each publish on AMQP waits for the broker's confirmation: for messages that stand for one about to
-    be acknowledged (retries, next steps of a chain).
+    With `confirm` each publish on AMQP waits for the broker's confirmation: for messages that stand for one
+    about to be acknowledged (retries, next steps of a chain).
     """
 
     def __init__(self, settings: Settings, *, confirm: bool = False) -> None:
@@ -138,7 +139,5 @@ class Producer:
 
 def _close(line: _Line | None) -> None:
     if line is not None:
-        try:
+        with contextlib.suppress(Exception):  # a connection that is broken already may fail to close
             line.connection.collect()
-        except Exception:  # noqa: S110  a connection that is broken already may fail to close
-            pass

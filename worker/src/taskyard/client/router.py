@@ -1,7 +1,7 @@
 """From a task's name and the caller's options to queue, exchange and routing key, as Celery routes.
 
-A task that names no exchange goes through the anonymous exchange with the queue's name as routing key; the publisher
-declares the queue.
+A task that names no exchange goes through the anonymous exchange with the queue's name as routing key; the
+publisher declares the queue.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Router:
                     return {"queue": rule}
                 if not isinstance(rule, dict) or not _ROUTE_KEYS.issuperset(rule):
                     raise ImproperlyConfigured(
-                        f"task_routes[{pattern!r}] must be a queue name or a dict of {sorted(_ROUTE_KEYS)}, not {rule!r}"
+                        f"task_routes[{pattern!r}] must be a queue name or a dict of "
+                        f"{sorted(_ROUTE_KEYS)}, not {rule!r}"
                     )
                 return rule
         return {}

@@ -56,7 +56,9 @@ def send_signature(
     root_id: str | None,
     **extra: Any,
 ) -> list[AsyncResult[Any]]:
-    """Send a signature after its predecessor; `prefix` (its result) goes before the arguments unless immutable."""
+    """Send a signature after its predecessor; `prefix` (its result) goes before the arguments unless
+    immutable.
+    """
     kind = signature.get("subtask_type")
     options: dict[str, Any] = {**(signature.get("options") or {})}
     for name, value in extra.items():

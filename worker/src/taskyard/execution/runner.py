@@ -1,7 +1,8 @@
 """Runner: execute one job and say what became of it.
 
-The order is Celery's: on success callbacks and the next step of the chain are sent, then the result is stored (by the
-parent, before it acknowledges); on failure the result is stored, the rest of the chain fails, error callbacks run.
+The order is Celery's: on success callbacks and the next step of the chain are sent, then the result is
+stored (by the parent, before it acknowledges); on failure the result is stored, the rest of the chain
+fails, error callbacks run.
 """
 
 from __future__ import annotations
@@ -51,13 +52,12 @@ class SoftLimit:
 
     def __init__(self) -> None:
         self.running: int | None = None
-        self.limit: float | None = None
 
     def exceeded(self, seq: int) -> None:
         """The soft limit of job `seq` has passed; called in the main thread by the signal handler."""
         if self.running == seq:
             self.running = None
-            raise SoftTimeLimitExceeded(self.limit)
+            raise SoftTimeLimitExceeded
 
 
 class Runner:
@@ -76,7 +76,9 @@ class Runner:
         self.soft_limit = SoftLimit()
 
     def run(self, job: Job) -> Outcome:
-        """Execute; never raises for anything that a task or a message can do, except SystemExit and KeyboardInterrupt."""
+        """Execute; never raises for anything that a task or a message can do, except SystemExit and
+        KeyboardInterrupt.
+        """
         began = monotonic()
         try:
             args, kwargs, embed = read_body(
@@ -300,7 +302,7 @@ class Runner:
 
     def _not_registered(self, job: Job, request: Request) -> Outcome:
         logger.error(
-            "Received unregistered task %r [%s]; did you import the module that has it? It goes to the dead letters",
+            "Received unregistered task %r [%s]; is its module imported? It goes to the dead letters",
             job.name,
             job.id,
         )
@@ -324,7 +326,9 @@ class Runner:
         return failed
 
     def _call_errbacks(self, request: Request, error: BaseException, text: str | None) -> None:
-        """New style (request, exc, traceback) runs here if the task is registered, old style is sent with the task id."""
+        """New style (request, exc, traceback) runs here if the task is registered, old style is sent with
+        the task id.
+        """
         for errback in request.errbacks or ():
             try:
                 task = self._app.tasks.find(errback["task"])

@@ -1,8 +1,8 @@
 """Bodies to values and back: JSON with kombu's extended types, everything else through kombu's serialisers.
 
-Plain JSON goes through msgspec.  What msgspec would write differently from kombu (datetime, Decimal, UUID, bytes, NaN,
-keys that are not strings) is found before and goes through kombu's encoder, so the bytes mean the same to a Celery
-peer: `{"__type__": "datetime", "__value__": ...}`.
+Plain JSON goes through msgspec.  What msgspec would write differently from kombu (datetime, Decimal, UUID,
+bytes, NaN, keys that are not strings) is found before and goes through kombu's encoder, so the bytes mean
+the same to a Celery peer: `{"__type__": "datetime", "__value__": ...}`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ CONTENT_TYPES = {
     "msgpack": "application/x-msgpack",
 }
 
-#: Values with more items than this are left to kombu's encoder, which is in C, without looking at each item here.
+#: Values with more items than this are left to kombu's encoder, which is in C, without looking at each item
+#: here.
 _PLAIN_ITEMS = 500
 
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +34,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def dump_json(value: Any) -> bytes:
-    """Encode as kombu's JSON serialiser would (the meaning, not the whitespace); TypeError for what it cannot."""
+    """Encode as kombu's JSON serialiser would (the meaning, not the whitespace); TypeError for what it
+    cannot.
+    """
     if _plain(value, [_PLAIN_ITEMS]):
         try:
             return _encode(value)

@@ -1,7 +1,8 @@
 """Celery's task message protocol 2 (written and read) and 1 (read): headers, properties and body.
 
 Source of the format: Celery 5.7, celery/app/amqp.py `as_task_v2` and docs/internals/protocol.  `timelimit` is
-[hard, soft]; `chain` in the body is in reverse order; a consumer must do without all headers but `task` and `id`.
+[hard, soft]; `chain` in the body is in reverse order; a consumer must do without all headers but `task` and
+`id`.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def headers_of(
 
 
 def iso_date(value: datetime | float | str | None, zone: tzinfo, what: str) -> str | None:
-    """An aware ISO 8601 date for the eta or expires header; a number counts seconds from now, naive means `zone`."""
+    """An aware ISO 8601 date for the eta or expires header; a number counts seconds from now, naive means
+    `zone`.
+    """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, datetime):
@@ -194,7 +197,7 @@ def upgrade_protocol_1(
     headers: dict[str, Any],
     accept: frozenset[str],
 ) -> tuple[dict[str, Any], bytes]:
-    """Headers and JSON body of protocol 2 from a message of protocol 1 (all in the body, no `task` header)."""
+    """Headers and JSON body of protocol 2 from a message of protocol 1 (no `task` header)."""
     old = loads(body, content_type, content_encoding, accept, headers.get("compression"))
     if not isinstance(old, dict) or "task" not in old or "id" not in old:
         raise MalformedMessage("no task message: neither a 'task' header nor 'task' and 'id' in the body")

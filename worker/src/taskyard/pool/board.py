@@ -1,8 +1,9 @@
 """Board: a little shared memory between parent and child that says what has begun, and what must not begin.
 
-With it the parent knows without a message which job runs since when, and can take back jobs that lie in the child's
-socket: it writes up to where nothing may begin any more, waits longer than a store needs to become visible, and reads what has
-begun.  The child writes `begun` before it reads the bound, so either it sees the bound, or the parent sees it begin.
+With it the parent knows without a message which job runs since when, and can take back jobs that lie in the
+child's socket: it writes up to where nothing may begin any more, waits longer than a store needs to become
+visible, and reads what has begun.  The child writes `begun` before it reads the bound, so either it sees the
+bound, or the parent sees it begin.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parent's side of a prefork pool: children, what each of them holds, limits, replacement, lost children."""
+"""The parent's side of a prefork pool: children, what each holds, limits, replacement, lost children."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskyard.execution.job import MALFORMED, PROGRESS, SKIPPED, Job, Outcome
+from taskyard.log import name_process
 from taskyard.pool.board import Board
 from taskyard.pool.child import child_main
 from taskyard.pool.frames import FrameReader, pack_frame
@@ -35,8 +36,8 @@ class _Worker:
     """One child as the parent sees it."""
 
     __slots__ = (
-        "answered", "board", "born", "closing", "exceeded", "given", "jobs", "last", "out", "pid", "pidfd", "reader", "sock",
-        "taken_back", "unsent", "writing",
+        "answered", "board", "born", "closing", "exceeded", "given", "jobs", "last", "out", "pid", "pidfd",
+        "reader", "sock", "taken_back", "unsent", "writing",
     )  # fmt: skip
 
     def __init__(self, pid: int, sock: socket.socket, board: Board) -> None:
@@ -85,6 +86,7 @@ class PreforkPool(Pool):
         self._loop: Loop | None = None
         self._closed = False
         self._inherited: set[int] = set()
+        self._forked = 0
         #: Held while a process is forked: other threads wait outside of critical sections.
         self.fork_guard: Any = contextlib.nullcontext()
 
@@ -112,6 +114,7 @@ class PreforkPool(Pool):
 
     def _fork(self) -> _Worker:
         ours, theirs = socket.socketpair()
+        self._forked += 1
         for each in (ours, theirs):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         board = Board()
@@ -128,8 +131,10 @@ class PreforkPool(Pool):
         return worker
 
     def _in_child(self, ours: socket.socket, theirs: socket.socket, board: Board, parent: int) -> None:
+        name_process(f"ForkPoolWorker-{self._forked}")
         try:
-            # Numbers stay taken (by /dev/null), so that an inherited object that closes itself closes nothing else.
+            # Numbers stay taken (by /dev/null), so that an inherited object that closes itself closes
+            # nothing else.
             null = os.open(os.devnull, os.O_RDWR)
             for fd in _open_fds() - self._inherited - {theirs.fileno(), null}:
                 os.dup2(null, fd)
@@ -248,17 +253,13 @@ class PreforkPool(Pool):
         try:
             _, status = os.waitpid(worker.pid, 0)
         except ChildProcessError:
-            return "ended"
+            return "has ended"
         code = os.waitstatus_to_exitcode(status)
-        reason = (
-            f"killed by signal {-code} ({signal.Signals(-code).name})"
-            if code < 0
-            else f"ended with status {code}"
-        )
+        reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         expected = worker.closing or self._closed or worker.exceeded is not None
         logger.log(
             logging.DEBUG if expected else logging.ERROR,
-            "Child process %s was lost: it %s",
+            "Child process %s %s",
             worker.pid,
             reason,
         )
@@ -376,7 +377,9 @@ class PreforkPool(Pool):
 
     # -- taking back
     def _unblock_slots(self) -> None:
-        """Take back what waits behind a task that turned out not to be short, and get its predecessors' answers."""
+        """Take back what waits behind a task that turned out not to be short, and get its predecessors'
+        answers.
+        """
         now = monotonic()
         blocked = [
             worker

@@ -1,4 +1,6 @@
-"""One slot in the worker's own process: a thread beside the loop, so that drain, leases and health go on while it works."""
+"""One slot in the worker's own process: a thread beside the loop, so that drain, leases and health go on
+while it works.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from taskyard.result.states import READY_STATES
 if TYPE_CHECKING:
     from taskyard.settings import Settings
 
-#: Seconds after which a waiter reads the result itself, should an announcement have been lost with its connection.
+#: Seconds after which a waiter reads the result itself, should an announcement have been lost with its
+#: connection.
 _RECHECK_SECONDS = 10.0
 
 

@@ -44,8 +44,9 @@ class AsyncResult(Generic[R]):
     ) -> R:
         """Wait for the final state and return the result, or raise what the task raised.
 
-        `timeout` is in seconds (errors.TimeoutError when it passes).  `interval` is accepted for Celery's sake and not
-        needed: nothing is polled.  Waiting inside a task is refused unless `disable_sync_subtasks` is False.
+        `timeout` is in seconds (errors.TimeoutError when it passes).  `interval` is accepted for Celery's
+        sake and not needed: nothing is polled.  Waiting inside a task is refused unless
+        `disable_sync_subtasks` is False.
         """
         if disable_sync_subtasks:
             _refuse_inside_a_task()

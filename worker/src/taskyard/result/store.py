@@ -1,4 +1,6 @@
-"""The worker's side of results: stored in batches, without waiting, each batch answered before its messages are settled."""
+"""The worker's side of results: stored in batches, without waiting, each batch answered before its messages
+are settled.
+"""
 
 from __future__ import annotations
 

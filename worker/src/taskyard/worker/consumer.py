@@ -1,7 +1,7 @@
 """Deliveries in, jobs out, outcomes back: checks at the edge, what waits here, what runs in the pool.
 
-A delivery is malformed, worn out, expired, not yet due, a double of what runs here, or ready.  Ready ones wait here only
-until the pool accepts them; the prefetch count keeps them few.
+A delivery is malformed, worn out, expired, not yet due, a double of what runs here, or ready.  Ready ones
+wait here only until the pool accepts them; the prefetch count keeps them few.
 """
 
 from __future__ import annotations
@@ -459,7 +459,9 @@ class Consumer:
         return [*self.running.values(), *self._settling]
 
     def kept_tags(self) -> set[Any]:
-        """Tags of deliveries that stay ours over a lost connection: what is in the pool or about to be settled."""
+        """Tags of deliveries that stay ours over a lost connection: what is in the pool or about to be
+        settled.
+        """
         return {held.delivery.tag for held in self._at_work() if held.delivery.link.keeps_deliveries}
 
     def on_link_lost(self) -> None:

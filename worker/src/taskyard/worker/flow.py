@@ -15,7 +15,9 @@ _SURPLUS_SECONDS = 0.1
 
 
 class Flow:
-    """The prefetch count: one message for each slot (times the multiplier); more only while all tasks are short."""
+    """The prefetch count: one message for each slot (times the multiplier); more only while all tasks are
+    short.
+    """
 
     def __init__(self, slots: int, multiplier: int, pace: Pace, consumer: Consumer) -> None:
         self._base = max(1, slots * multiplier)
@@ -28,7 +30,8 @@ class Flow:
         depth = self._pace.overall_depth()
         target = self._base
         if depth > 1:
-            # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the broker.
+            # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the
+            # broker.
             target = max(target, self._slots * (2 << (depth.bit_length() - 1)))
         return target + len(self._consumer.parked)
 

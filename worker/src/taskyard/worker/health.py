@@ -1,4 +1,6 @@
-"""The HTTP endpoint: probes, state, drain and resume, metrics; on a thread of its own, so it answers when the loop hangs."""
+"""The HTTP endpoint: probes, state, drain and resume, metrics; on a thread of its own, so it answers when
+the loop hangs.
+"""
 
 from __future__ import annotations
 

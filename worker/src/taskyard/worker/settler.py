@@ -1,4 +1,6 @@
-"""Settling: results first, then the message; both in batches, within the turn of the loop in which they came."""
+"""Settling: results first, then the message; both in batches, within the turn of the loop in which they
+came.
+"""
 
 from __future__ import annotations
 
