@@ -3,16 +3,28 @@
 import json
 import secrets
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
 
 JSON = dict[str, Any]
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 NAMESPACE = f"manifests-{secrets.token_hex(3)}"
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "taskyard"
+VALUES = sorted(CHART.glob("ci/*-values.yaml"))
+
+
+def helm(*args: str) -> str:
+    command = [sys.executable, "-m", "tests.cluster", "bin", "helm"]
+    binary = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True).stdout.strip()
+    return subprocess.run([binary, *args], text=True, stdout=subprocess.PIPE, check=True).stdout
 
 
 def taskqueue(name: str = "email", /, **spec: Any) -> JSON:
@@ -319,6 +331,36 @@ def test_the_category_lists_both_kinds(kubectl_within: Kubectl) -> None:
     listed = kubectl_within("get", "taskyard", "-o", "name").stdout
     assert "taskqueue.taskyard.io/listed" in listed
     assert "workerpool.taskyard.io/listed" in listed
+
+
+@pytest.fixture(scope="module")
+def chart_namespaces(kubectl: Kubectl) -> Iterator[dict[str, str]]:
+    """The namespaces that the chart's values speak of, under names of this test run's own."""
+    made = {name: f"{NAMESPACE}-{name}" for name in ("system", "shop", "billing")}
+    for namespace in made.values():
+        kubectl("create", "namespace", namespace)
+        kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
+    yield made
+    kubectl("delete", "namespace", *made.values(), "--wait=false", check=False)
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_the_api_server_takes_what_the_chart_makes(
+    kubectl: Kubectl, chart_namespaces: dict[str, str], values: Path
+) -> None:
+    """Every field is known, and Pod Security's restricted profile has nothing to warn of."""
+    text = helm("template", "taskyard", str(CHART), "--namespace", "system", "--values", str(values))
+    objects = [body for body in yaml.safe_load_all(text) if body and body["kind"] != "Pod"]
+    for body in objects:
+        if "namespace" in body["metadata"]:
+            body["metadata"]["namespace"] = chart_namespaces[body["metadata"]["namespace"]]
+    done = kubectl(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-",
+        input=yaml.safe_dump_all(objects), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "a warning"
+    assert done.stdout.count("(server dry run)") == len(objects)
 
 
 @pytest.mark.parametrize(
