@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network
 from tests.cluster.errors import ClusterError
 
 SLOTS = 64
+BRIDGE = "tykube"
 MAX_NODES = 15
 
 
@@ -58,7 +59,7 @@ class Ranges:
     @property
     def bridge(self) -> str:
         """The name of the host's bridge."""
-        return f"tykube{self.slot}"
+        return f"{BRIDGE}{self.slot}"
 
     def node(self, index: int) -> IPv4Address:
         """The address of a node."""
@@ -70,7 +71,7 @@ class Ranges:
 
     def interface(self, index: int) -> str:
         """The name of the host's end of a node's link."""
-        return f"tykube{self.slot}n{index}"
+        return f"{BRIDGE}{self.slot}n{index}"
 
     def overlaps(self, networks: Iterable[IPv4Network]) -> bool:
         """Tell whether any of these ranges is in use by one of the networks."""

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from tests.cluster import cache, commands, packages, toolchain
-from tests.cluster.errors import ClusterError, MissingToolError, UnhealthyError
+from tests.cluster.errors import ClusterError, CommandError, MissingToolError, UnhealthyError
 from tests.cluster.local import cgroups, containerd, keeper, network
-from tests.cluster.local.addresses import MAX_NODES, Ranges, allocate
+from tests.cluster.local.addresses import BRIDGE, MAX_NODES, Ranges, allocate
 from tests.cluster.local.api import ApiError
-from tests.cluster.local.components import API_PORT, CNI_PLUGINS, PRIVATE_DIRECTORIES, Node
+from tests.cluster.local.components import API_PORT, CNI_PLUGINS, MADE_DIRECTORIES, Node
 from tests.cluster.local.health import Health
-from tests.cluster.local.layout import Layout, Record, clusters, taken_slots
+from tests.cluster.local.layout import Layout, Record, taken_slots
 from tests.cluster.local.processes import Process
 from tests.cluster.progress import counted, say, step
 from tests.cluster.provider import NodeStatus, Status
@@ -64,6 +64,7 @@ class LocalCluster:
     def up(self, nodes: int) -> None:
         """Return when the cluster is well, with at least so many nodes."""
         check_machine()
+        check_namespaces()
         if nodes > MAX_NODES:
             raise ClusterError(f"a local cluster has at most {MAX_NODES} nodes: ask for fewer than {nodes}")
         packages.ensure(REQUIREMENTS)
@@ -180,8 +181,8 @@ class LocalCluster:
         for index in Health(layout, ranges, record.nodes).dead():
             layout.failure(index).unlink(missing_ok=True)
             Node(layout, ranges, index, programs, snapshotter).write()
-        # Places for every node to have its own version of; they stay empty.
-        for path in PRIVATE_DIRECTORIES:
+        # Every node mounts its own version over them.
+        for path in MADE_DIRECTORIES:
             Path(path).mkdir(parents=True, exist_ok=True)
 
     def _started(self, index: int) -> bool:
@@ -198,9 +199,10 @@ class LocalCluster:
         if record is not None:
             self._clean_machine(record)
         shutil.rmtree(layout.directory)
-        if not any(clusters().iterdir()):
-            for path in PRIVATE_DIRECTORIES:
-                # Only if nobody else has put something there.
+        # Removing a place that another node has mounted something on would take that from it.
+        if not any(name.startswith(BRIDGE) for name in network.interfaces()):
+            for path in MADE_DIRECTORIES:
+                # Somebody else may have put something there.
                 with contextlib.suppress(OSError):
                     Path(path).rmdir()
 
@@ -232,3 +234,15 @@ def check_machine() -> None:
         raise MissingToolError(
             "a local cluster needs root: run this as root, or start Docker for --provider kind"
         )
+
+
+def check_namespaces() -> None:
+    """Raise ClusterError unless this process may make namespaces and mounts, as in a container it may not."""
+    private = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc"]
+    try:
+        commands.run([*private, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], timeout=20)
+    except CommandError as error:
+        raise ClusterError(
+            f"root may not make namespaces here ({error.last_line}): run the container with --privileged, "
+            "or set KUBECONFIG to a cluster for tests and use --provider existing"
+        ) from error

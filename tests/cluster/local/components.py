@@ -18,6 +18,8 @@ CNI_PLUGINS = "/usr/lib/cni"
 SOCKET = "/run/containerd/containerd.sock"
 # Where kubelet, containerd and their plugins keep what belongs to a node; each node sees its own.
 PRIVATE_DIRECTORIES = ("/var/lib/kubelet", "/var/lib/cni", "/var/log")
+# Those of them that a host need not have; they are made, and stay empty.
+MADE_DIRECTORIES = ("/var/lib/kubelet", "/var/lib/cni")
 
 
 @dataclass(frozen=True, slots=True)

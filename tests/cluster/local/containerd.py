@@ -6,9 +6,12 @@ import functools
 import hashlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import IO
 
 from tests.cluster import cache, commands, toolchain
 from tests.cluster.errors import ClusterError, NoSuchClusterError
@@ -16,7 +19,7 @@ from tests.cluster.local.components import PAUSE_IMAGE, SOCKET
 from tests.cluster.local.layout import Layout
 
 _NAMESPACE = "k8s.io"
-_LABEL = "io.cri-containerd.pinned=pinned"
+_OCI = "application/vnd.oci.image"
 
 
 def inside(layout: Layout, index: int, command: Sequence[str]) -> list[str]:
@@ -43,8 +46,65 @@ def answers(layout: Layout, index: int) -> bool:
 
 
 def import_archive(layout: Layout, index: int, archive: Path) -> None:
-    """Import the images of an archive on a node."""
-    ctr(layout, index, "images", "import", str(archive))
+    """Import the image of an archive, in the format of ``docker save``, on a node."""
+    there = set(ctr(layout, index, "content", "list", "--quiet").split())
+    with tempfile.NamedTemporaryFile(dir=layout.directory, suffix=".tar") as difference:
+        with tarfile.open(archive) as source:
+            write_difference(source, there, difference)
+        difference.flush()
+        ctr(layout, index, "images", "import", difference.name)
+
+
+def write_difference(source: tarfile.TarFile, there: Collection[str], target: IO[bytes]) -> None:
+    """Write an image as an OCI archive (image-layout.md of the OCI image specification) without known layers.
+
+    Images share most of what they are: a node that has ``there``, the digests of those layers, need not read
+    them again. Layers are not compressed, so that their digests are those of their content.
+    """
+    [image] = json.load(_member(source, "manifest.json"))
+    config = _member(source, image["Config"]).read()
+    layers = []
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, digest in zip(image["Layers"], json.loads(config)["rootfs"]["diff_ids"], strict=True):
+            layer = _member(source, name)
+            size = layer.seek(0, os.SEEK_END)
+            layer.seek(0)
+            layers.append({"mediaType": f"{_OCI}.layer.v1.tar", "digest": digest, "size": size})
+            if digest not in there:
+                _add(archive, _blob(digest), layer, size)
+        described = _add_blob(archive, f"{_OCI}.config.v1+json", config)
+        content = {"schemaVersion": 2, "mediaType": f"{_OCI}.manifest.v1+json"}
+        manifest = json.dumps({**content, "config": described, "layers": layers}).encode()
+        found = _add_blob(archive, f"{_OCI}.manifest.v1+json", manifest)
+        entries = [{**found, "annotations": {"io.containerd.image.name": name}} for name in image["RepoTags"]]
+        top = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+        _add(archive, "index.json", io.BytesIO(top), len(top))
+        version = b'{"imageLayoutVersion": "1.0.0"}'
+        _add(archive, "oci-layout", io.BytesIO(version), len(version))
+
+
+def _member(source: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = source.extractfile(name)
+    if file is None:
+        raise ClusterError(f"{source.name!r} is no image archive: {name} is no file in it")
+    return file
+
+
+def _add_blob(archive: tarfile.TarFile, kind: str, data: bytes) -> dict[str, str | int]:
+    """Add a blob and return its descriptor."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    _add(archive, _blob(digest), io.BytesIO(data), len(data))
+    return {"mediaType": kind, "digest": digest, "size": len(data)}
+
+
+def _add(archive: tarfile.TarFile, name: str, data: IO[bytes], size: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    archive.addfile(entry, data)
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def images(layout: Layout, index: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -141,6 +142,37 @@ def test_the_pause_image_is_an_archive_that_containerd_reads(
         assert layer is not None
         with tarfile.open(fileobj=io.BytesIO(layer.read())) as inner:
             assert inner.getmember("pause").mode == 0o755
+
+
+def test_a_node_is_not_given_the_layers_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pause"
+    program.write_bytes(b"binary")
+    monkeypatch.setattr(toolchain, "binary", lambda name: program)
+    with tarfile.open(containerd.pause_archive()) as source:
+        [layer] = _json(source, "config.json")["rootfs"]["diff_ids"]
+        full, less = io.BytesIO(), io.BytesIO()
+        containerd.write_difference(source, set(), full)
+        containerd.write_difference(source, {layer}, less)
+    blob = f"blobs/{layer.replace(':', '/')}"
+    assert blob in _names(full)
+    assert set(_names(full)) - set(_names(less)) == {blob}
+    with tarfile.open(fileobj=io.BytesIO(less.getvalue())) as archive:
+        [described] = _json(archive, "index.json")["manifests"]
+        assert described["annotations"] == {"io.containerd.image.name": PAUSE_IMAGE}
+        manifest = _json(archive, f"blobs/{described['digest'].replace(':', '/')}")
+        assert [entry["digest"] for entry in manifest["layers"]] == [layer]
+        assert "config" in _json(archive, f"blobs/{manifest['config']['digest'].replace(':', '/')}")
+    # Every blob is named by its content, or containerd refuses it.
+    with tarfile.open(fileobj=io.BytesIO(full.getvalue())) as archive:
+        for name in (name for name in archive.getnames() if name.startswith("blobs/")):
+            file = archive.extractfile(name)
+            assert file is not None
+            assert name.endswith(hashlib.sha256(file.read()).hexdigest())
+
+
+def _names(archive: io.BytesIO) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive.getvalue())) as opened:
+        return opened.getnames()
 
 
 def _json(archive: tarfile.TarFile, name: str) -> Any:
