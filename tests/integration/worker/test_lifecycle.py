@@ -1,0 +1,176 @@
+"""Drain, resume and shutdown: what has begun ends here, what has not goes back, nothing runs twice or never."""
+
+from __future__ import annotations
+
+import signal
+import time
+from threading import Event, Thread
+
+from tests.integration.worker.harness import wait_until
+
+
+def send(client, names, seconds=0.0):
+    for name in names:
+        client.send_task("jobs.mark", (name, seconds), ignore_result=True)
+
+
+def test_drain_under_load_lets_nothing_begin_afterwards(broker, client, start_worker):
+    worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    names = [f"n{number}" for number in range(600)]
+    send(client, names)
+    wait_until(lambda: len(worker.ran()) > 20, what="some tasks")
+    state = worker.drain()
+    assert state["state"] in ("draining", "drained")
+    assert not state["consuming"]
+    begun = state["started"]
+    wait_until(lambda: worker.state()["state"] == "drained", what="drained")
+    assert worker.state()["started"] == begun
+    assert len(worker.ran()) == begun
+    time.sleep(0.5)
+    assert len(worker.ran()) == begun < len(names)
+    assert worker.get("/readyz")[0] == 200
+    assert worker.drain()["state"] == "drained"
+    assert worker.resume()["consuming"]
+    wait_until(lambda: len(worker.ran()) >= len(names), what="all tasks")
+    time.sleep(0.3)
+    assert worker.count() == dict.fromkeys(names, 1)
+
+
+def test_a_drained_worker_s_messages_go_to_another_one(broker, client, start_worker):
+    first = start_worker(broker, "-c", "2", "--prefetch-multiplier", "8")
+    send(client, [f"n{number}" for number in range(20)], 0.4)
+    wait_until(lambda: first.state()["held"] >= 4, what="prefetched messages")
+    state = first.drain()
+    assert state["held"] <= 2
+    second = start_worker(broker, "-c", "4")
+    wait_until(lambda: len(second.ran()) == 20, what="all tasks")
+    assert set(second.count().values()) == {1}
+    assert first.state()["finished"] <= 2
+    assert second.state()["finished"] >= 18
+
+
+def test_many_drains_and_resumes_lose_and_double_nothing(broker, client, start_worker):
+    worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    names = [f"n{number}" for number in range(1500)]
+    stop = Event()
+
+    def flip():
+        while not stop.is_set():
+            worker.drain()
+            worker.resume()
+
+    thread = Thread(target=flip)
+    thread.start()
+    try:
+        send(client, names)
+        wait_until(lambda: len(worker.ran()) >= len(names), timeout=120, what="all tasks")
+    finally:
+        stop.set()
+        thread.join()
+    time.sleep(0.3)
+    assert worker.count() == dict.fromkeys(names, 1)
+
+
+def test_sigterm_under_load_runs_each_task_once(broker, client, start_worker):
+    first = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    names = [f"n{number}" for number in range(1000)]
+    send(client, names)
+    wait_until(lambda: len(first.ran()) > 50, what="some tasks")
+    assert first.stop() == 0
+    some = len(first.ran())
+    assert some < len(names)
+    second = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    wait_until(lambda: len(second.ran()) >= len(names), what="all tasks")
+    time.sleep(0.3)
+    assert second.count() == dict.fromkeys(names, 1)
+
+
+def test_sigterm_waits_for_what_runs(broker, celery_client, start_worker):
+    worker = start_worker(broker)
+    running = celery_client.send_task("jobs.begin_and_mark", ("long", 2.0))
+    wait_until(lambda: "begin long" in worker.ran(), what="the long task")
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
+    assert worker.request("POST", "/drain")[0] == 409
+    assert worker.state()["state"] == "stopping"
+    assert worker.wait() == 0
+    assert worker.ran() == ["begin long", "end long"]
+    assert running.get(timeout=5) is None
+
+
+def test_the_grace_period_ends_in_a_requeue(broker, client, start_worker):
+    worker = start_worker(broker, environment={"TASKYARD_GRACE_SECONDS": "2"})
+    client.send_task("jobs.begin_and_mark", ("long", 30.0))
+    wait_until(lambda: "begin long" in worker.ran(), what="the long task")
+    started = time.monotonic()
+    assert worker.stop() == 0
+    assert 1.5 < time.monotonic() - started < 15
+    second = start_worker(broker)
+    wait_until(lambda: second.count()["begin long"] == 2, what="the second run")
+    second.signal(signal.SIGQUIT)
+    assert second.wait() == 0
+
+
+def test_a_second_sigterm_ends_at_once_and_gives_everything_back(broker, client, start_worker):
+    worker = start_worker(broker)
+    children = worker.children()
+    client.send_task("jobs.begin_and_mark", ("long", 60.0))
+    wait_until(lambda: "begin long" in worker.ran(), what="the long task")
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: worker.state()["state"] == "stopping", what="stopping")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert len(children) == 2
+    second = start_worker(broker)
+    wait_until(lambda: second.count()["begin long"] == 2, what="the second run")
+    second.signal(signal.SIGQUIT)
+    assert second.wait(30) == 0
+
+
+def test_starting_drained(broker, client, start_worker, tmp_path):
+    podinfo = tmp_path / "annotations"
+    podinfo.write_text('other="x"\ntaskyard.io/drain="true"\ntaskyard.io/draining-since="2026-01-01T00:00:00Z"')
+    send(client, ["late"])
+    worker = start_worker(broker, environment={"TASKYARD_PODINFO": str(podinfo)})
+    state = worker.state()
+    assert (state["state"], state["consuming"], state["brokerConnected"]) == ("drained", False, True)
+    time.sleep(0.5)
+    assert worker.ran() == []
+    assert worker.resume()["state"] == "running"
+    wait_until(lambda: worker.ran() == ["late"], what="the task")
+
+
+def test_sigint_in_a_terminal_does_not_reach_the_children(broker, client, start_worker):
+    worker = start_worker(broker)
+    client.send_task("jobs.begin_and_mark", ("long", 1.0))
+    wait_until(lambda: "begin long" in worker.ran(), what="the long task")
+    import os
+
+    for child in worker.children():
+        os.kill(child, signal.SIGINT)
+        os.kill(child, signal.SIGTERM)
+    worker.signal(signal.SIGINT)
+    assert worker.wait(30) == 0
+    assert worker.ran() == ["begin long", "end long"]
+
+
+def test_an_idle_worker_stops_quickly(broker, start_worker):
+    worker = start_worker(broker)
+    started = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - started < 5
+
+
+def test_the_solo_pool_drains_and_stops_too(broker, client, start_worker):
+    worker = start_worker(broker, "-P", "solo")
+    send(client, [f"n{number}" for number in range(20)], 0.05)
+    wait_until(lambda: len(worker.ran()) > 3, what="some tasks")
+    worker.drain()
+    wait_until(lambda: worker.state()["state"] == "drained", what="drained")
+    done = len(worker.ran())
+    time.sleep(0.3)
+    assert len(worker.ran()) == done < 20
+    worker.resume()
+    wait_until(lambda: len(worker.ran()) == 20, what="all tasks")
+    assert worker.stop() == 0
+    assert set(worker.count().values()) == {1}
