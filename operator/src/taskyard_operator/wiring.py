@@ -17,6 +17,7 @@ from taskyard_operator.handlers.resync import Resync
 from taskyard_operator.handlers.translator import Translator
 from taskyard_operator.handlers.watches import kopf_settings, registry_for
 from taskyard_operator.health import Health
+from taskyard_operator.kube.cached import CachedKube, Objects
 from taskyard_operator.kube.client import KubeClient
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.secrets import Secrets
@@ -89,15 +90,17 @@ def assemble(client: KubeClient, source: CredentialSource, settings: Settings) -
     poller = Poller(
         Secrets(client), on_sample=lambda namespace, name: translator.queue_due((namespace, name))
     )
+    objects = Objects()
+    kube = CachedKube(client, objects, trusted=lambda: not resync.blind())
     queues = TaskQueueReconciler(
-        client,
+        kube,
         poller,
         namespaces=settings.namespaces,
         wake=lambda namespace, name: queue.add(Key(names.TASKQUEUE_KIND, namespace, name)),
     )
-    pools = WorkerPoolReconciler(client, workers, poller)
+    pools = WorkerPoolReconciler(kube, workers, poller)
     queue = WorkQueue({names.TASKQUEUE_KIND: queues.reconcile, names.WORKERPOOL_KIND: pools.reconcile})
-    translator = Translator(queue, inventory)
+    translator = Translator(queue, inventory, objects)
     resync = Resync(client, queue, translator, inventory, namespaces=settings.namespaces)
     health = Health(queue, resync)
     return Operator(

@@ -18,6 +18,7 @@ from taskyard_operator.handlers.resync import Resync
 from taskyard_operator.handlers.translator import Translator
 from taskyard_operator.handlers.watches import registry_for
 from taskyard_operator.health import Health
+from taskyard_operator.kube.cached import Objects
 from taskyard_operator.kube.client import KubeClient
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.resources import DEPLOYMENTS, JSON, PODS, TASK_QUEUES, WORKER_POOLS
@@ -37,7 +38,7 @@ class Watched:
         self.client = client
         inventory = Inventory()
         queue = WorkQueue({"TaskQueue": self._noting("TaskQueue"), "WorkerPool": self._noting("WorkerPool")})
-        translator = Translator(queue, inventory)
+        translator = Translator(queue, inventory, Objects())
         self.resync = Resync(client, queue, translator, inventory, namespaces=(namespace,), period=3600)
         self.operator = Operator(
             queue=queue,

@@ -10,6 +10,7 @@ from taskyard_operator.handlers.inventory import Inventory, Name, pool_of
 from taskyard_operator.handlers.resync import Resync
 from taskyard_operator.handlers.translator import Translator
 from taskyard_operator.handlers.watches import kopf_settings
+from taskyard_operator.kube.cached import Objects
 from taskyard_operator.kube.errors import Unreachable
 from taskyard_operator.kube.resources import DEPLOYMENTS, PODS, TASK_QUEUES, WORKER_POOLS, Resource
 from taskyard_operator.reconcile.work_queue import Key
@@ -41,8 +42,13 @@ def inventory() -> Inventory:
 
 
 @pytest.fixture
-def translator(keys: Keys, inventory: Inventory) -> Translator:
-    return Translator(keys, inventory)
+def objects() -> Objects:
+    return Objects()
+
+
+@pytest.fixture
+def translator(keys: Keys, inventory: Inventory, objects: Objects) -> Translator:
+    return Translator(keys, inventory, objects)
 
 
 def body(name: str, *, queues: Any = None, version: str = "1", **metadata: Any) -> dict[str, Any]:

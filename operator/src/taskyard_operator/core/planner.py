@@ -34,6 +34,8 @@ SOON = 1.0
 """Seconds until the next pass while something changes."""
 AT_REST = 5.0
 """Seconds until the next pass while nothing does."""
+AT_ZERO = 12.0
+"""The same with no pod and no message, until the first one; below `LONGEST_GAP`, so that the rates go on."""
 SATURATED_AFTER = 60.0
 """Seconds that a pod waits for a node before no more are asked for."""
 REAPPLY_AFTER = 120.0
@@ -338,4 +340,7 @@ def _when(view: PoolView, decision: Decision, actions: list[Action]) -> float:
     updating = decision.division is not None and decision.division.updating
     waiting = decision.desired != consuming
     work_at_zero = decision.current == 0 and view.queue is not None and view.queue.ready > 0
-    return SOON if actions or draining or updating or waiting or work_at_zero else AT_REST
+    if actions or draining or updating or waiting or work_at_zero:
+        return SOON
+    empty = decision.current == 0 and not view.pods and view.problem is None and view.failures == 0
+    return AT_ZERO if empty and view.queue is not None and not view.queue.in_flight else AT_REST

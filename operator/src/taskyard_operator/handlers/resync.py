@@ -134,7 +134,7 @@ class Resync:
                 if self._blind.pop(resource.plural, None):
                     log.info("the watch of %s sees again", resource.plural)
                 continue
-            (namespace, name), version = next(iter(left.items()))
+            (namespace, name), _ = next(iter(left.items()))
             what = f"the watch of {resource.plural} missed {len(left)}, such as {namespace}/{name}"
             log.warning("%s", what)
             self._blind[resource.plural] = what

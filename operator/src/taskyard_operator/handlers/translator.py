@@ -1,4 +1,4 @@
-"""Events in, keys out. No pass is made here, and nothing is read from an event but names."""
+"""Events in, keys out. No pass is made here, and nothing is decided here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from taskyard_operator import metrics
 from taskyard_operator.api import names
 from taskyard_operator.handlers.inventory import Inventory, Name, name_of, pool_of
-from taskyard_operator.kube.resources import DEPLOYMENTS, PODS, Resource
+from taskyard_operator.kube.cached import Objects
+from taskyard_operator.kube.resources import DEPLOYMENTS, PODS, TASK_QUEUES, WORKER_POOLS, Resource
 from taskyard_operator.reconcile.work_queue import Key
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,10 @@ class Translator:
     ``type`` is the watch event's: ADDED, MODIFIED or DELETED, and None for an object of a first listing.
     """
 
-    def __init__(self, keys: Keys, inventory: Inventory) -> None:
+    def __init__(self, keys: Keys, inventory: Inventory, objects: Objects) -> None:
         self._keys = keys
         self._inventory = inventory
+        self._objects = objects
 
     def task_queue(self, type: str | None, body: Mapping[str, Any]) -> None:
         """A TaskQueue came, changed or went: it is due, and so are the pools that take from it."""
@@ -42,9 +44,12 @@ class Translator:
         queue = name_of(body)
         if type == DELETED:
             self._inventory.queues.drop(queue)
+            self._objects.drop(TASK_QUEUES, *queue)
             metrics.forget_queue(*queue)
-        elif not self._inventory.queues.note(body) and type == MODIFIED:
-            return
+        else:
+            self._objects.note(TASK_QUEUES, body)
+            if not self._inventory.queues.note(body) and type == MODIFIED:
+                return
         self.queue_due(queue)
 
     def worker_pool(self, type: str | None, body: Mapping[str, Any]) -> None:
@@ -53,9 +58,12 @@ class Translator:
         pool = name_of(body)
         if type == DELETED:
             self._inventory.drop_pool(pool)
+            self._objects.drop(WORKER_POOLS, *pool)
             metrics.forget_pool(*pool)
-        elif not self._inventory.note_pool(body) and type == MODIFIED:
-            return
+        else:
+            self._objects.note(WORKER_POOLS, body)
+            if not self._inventory.note_pool(body) and type == MODIFIED:
+                return
         self.pool_due(pool)
 
     def deployment(self, type: str | None, body: Mapping[str, Any]) -> None:

@@ -84,8 +84,8 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 def _handler(target: Callable[[str | None, Mapping[str, Any]], None]) -> Callable[..., Any]:
-    async def on_event(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
-        target(type, body)
+    async def on_event(event: Mapping[str, Any], **_: Any) -> None:
+        target(event["type"], event["object"])  # as received, not kopf's view of it
 
     return on_event
 
