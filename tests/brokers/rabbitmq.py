@@ -80,6 +80,12 @@ class RabbitMQServer:
             self._process.wait(60)
             self._process = None
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the Erlang machine (SIGSTOP freezes it with its connections open)."""
+        assert self._process is not None
+        for pid in _family(self._process.pid):
+            os.kill(pid, number)
+
     def close(self) -> None:
         """Stop the node and its port mapper and remove what they wrote."""
         self.stop()
@@ -117,3 +123,12 @@ class RabbitMQServer:
     def _output(self) -> str:
         parts = [self._directory / "output", *sorted((self._directory / "log").glob("*.log"))]
         return "\n".join(part.read_text(errors="replace")[-2000:] for part in parts if part.exists())
+
+
+def _family(pid: int) -> list[int]:
+    """A process and those it started: the start script keeps a shell in front of the Erlang machine."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children = (task / "children").read_text().split()
+        found += [member for child in children for member in _family(int(child))]
+    return found

@@ -70,6 +70,7 @@ class _Link:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: asyncio.Task[None] | None = None
+    closing: bool = False
 
 
 class Poller:
@@ -137,6 +138,10 @@ class Poller:
         """End all loops and connections."""
         links, self._links = list(self._links.values()), {}
         tasks = [link.task for link in links if link.task is not None]
+        for link in links:
+            # A client library may lose a cancellation (asyncio.wait_for does in Python 3.11).
+            link.closing = True
+            link.wake.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,7 +161,7 @@ class Poller:
 
     async def _run(self, link: _Link) -> None:
         idle_since: float | None = None
-        while True:
+        while not link.closing:
             link.wake.clear()
             if link.queues:
                 idle_since = None
@@ -168,7 +173,8 @@ class Poller:
                 if time.monotonic() - idle_since > self._settings.secret_interval:
                     break
                 pause = self._settings.secret_interval
-            await self._sleep(link, max(pause, 0.05))
+            if not link.closing:
+                await self._sleep(link, max(pause, 0.05))
         if self._links.get(link.ref) is link:
             del self._links[link.ref]
         await self._disconnect(link)

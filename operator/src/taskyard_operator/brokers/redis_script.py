@@ -66,7 +66,7 @@ if #ARGV >= 4 then
     for i = 2, #page[2], 2 do
       local entry = page[2][i]
       seen, size = seen + 1, size + #entry
-      local routing_key = string.match(string.sub(entry, -320), '"([^"\\\\]*)"%s*%]%s*$')
+      local routing_key = string.match(string.sub(entry, -320), ',%s*"([^"\\\\]*)"%s*%]%s*$')
       if routing_key == nil then
         local ok, parsed = pcall(cjson.decode, entry)
         if ok and type(parsed) == 'table' then routing_key = parsed[3] end
