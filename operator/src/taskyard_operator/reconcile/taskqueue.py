@@ -138,6 +138,10 @@ class TaskQueueReconciler:
             if known.failure is None and sample is not None and sample.failure is not None:
                 view = replace(view, sample=replace(sample, failure=None))  # it was of before
                 self._poller.poll_soon(namespace, name)
+        if sample is None and queue.status.observed_generation == queue.metadata.generation:
+            # The operator has just started: until the first poll, what was told before it is the best that
+            # is known, and no reason for an event.
+            return None
         view = replace(view, ensured=known.ensured_for(queue), failure=known.failure)
         wait = max(known.due - self._clock(), _BUSY_RETRY) if known.generation >= 0 else None
         return _sooner(wait, await self._write(body, queue, view))

@@ -64,7 +64,7 @@ class WorkQueue:
         self,
         reconcilers: Mapping[str, Reconcile],
         *,
-        runners: int = 8,
+        runners: int = 16,
         gap: float = 0.1,
         first_delay: float = 1.0,
         longest_delay: float = 120.0,
