@@ -77,11 +77,11 @@ class Worker:
 class Lags:
     """Seconds; each is drawn evenly between its two ends."""
 
-    watch: tuple[float, float] = (0.0, 0.2)
+    watch: tuple[float, float] = (0.0, 0.1)
     schedule: tuple[float, float] = (0.01, 0.1)
-    start: tuple[float, float] = (0.8, 3.0)
+    start: tuple[float, float] = (1.0, 3.0)
     report: tuple[float, float] = (0.05, 1.0)
-    call: tuple[float, float] = (0.0, 0.05)
+    call: tuple[float, float] = (0.0, 0.02)
 
 
 class Watch:
@@ -382,9 +382,7 @@ class Cluster:
         elif what == "report":
             status["phase"] = "Running"
             status["podIP"] = uid
-            status["containerStatuses"] = [
-                {"name": "worker", "state": {"running": {}}, "restartCount": 0}
-            ]
+            status["containerStatuses"] = [{"name": "worker", "state": {"running": {}}, "restartCount": 0}]
             self._ready(pod, False)
             self._due.append((self.now + self._draw(self.lags.report), "ready", uid))
         elif what == "ready":
@@ -426,7 +424,11 @@ class Cluster:
     def flap(self, name: str) -> None:
         """Make a running pod not ready, for a while."""
         pod = self.table("pods").get(name)
-        if pod is not None and pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]:
+        if (
+            pod is not None
+            and pod["status"]["phase"] == "Running"
+            and "deletionTimestamp" not in pod["metadata"]
+        ):
             self._ready(pod, False)
             self._due.append((self.now + 3.0, "ready", pod["metadata"]["uid"]))
 
@@ -484,7 +486,9 @@ class Cluster:
 
 
 def _is_active(pod: JSON) -> bool:
-    return pod["status"]["phase"] not in ("Succeeded", "Failed") and "deletionTimestamp" not in pod["metadata"]
+    return (
+        pod["status"]["phase"] not in ("Succeeded", "Failed") and "deletionTimestamp" not in pod["metadata"]
+    )
 
 
 def _controller(pod: JSON) -> str | None:

@@ -65,7 +65,9 @@ def do(operator: Operator, step: Step) -> None:
             cluster.failing = "Unreachable" if step.value else None
         case "silent":
             names = [pod["metadata"]["name"] for pod in cluster.pods()]
-            cluster.unreachable = {cluster.random.choice(names)} if names and not cluster.unreachable else set()
+            cluster.unreachable = (
+                {cluster.random.choice(names)} if names and not cluster.unreachable else set()
+            )
         case "die":
             after, before = step.value
             operator.api.dies_at, operator.api.dies_before = operator.api.writes + after, before
@@ -116,7 +118,9 @@ def settle(operator: Operator, *, replicas: int, limit: float = 600.0) -> None:
             if not planned(operator):
                 return
     pods = [(pod["metadata"]["name"], pod["metadata"]["labels"], pod["status"]) for pod in cluster.pods()]
-    raise AssertionError(f"it did not settle: {len(cluster.queue)} wait, {cluster.replicas}, {planned(operator)}, {pods}")
+    raise AssertionError(
+        f"it did not settle: {len(cluster.queue)} wait, {cluster.replicas}, {planned(operator)}, {pods}"
+    )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -277,8 +277,10 @@ def _see_off(view: PoolView, pod: PodView) -> Iterable[Action]:
         yield DeletePod(victims.ref(pod), "its containers have ended")
         return
     if not pod.started:
-        # It may start at any moment: then it has changed, and this is refused.
-        yield DeletePod(victims.ref(pod), "it was not needed any more before it started", unchanged=True)
+        # It may run, and have a task, before anybody hears of it: only one that cannot is deleted now. Another
+        # one is asked as soon as it is known to run; it starts without consuming, if it has seen the annotation.
+        if pod.trouble is not None:
+            yield DeletePod(victims.ref(pod), "it was not needed any more before it started", unchanged=True)
         return
     if worker is not None and worker.drained_of_work:
         yield DeletePod(victims.ref(pod), "it is drained")

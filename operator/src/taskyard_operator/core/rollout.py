@@ -52,15 +52,27 @@ def divide(
     keep = max(0, wanted - unavailable - consuming_new)
     unproven = consuming_new == 0 or stuck is not None
     if unproven:
-        # The old revision goes on serving all that is wanted. Without a surge it has to make room first.
-        old_goal = wanted - consuming_new if surge > 0 else min(total_old, keep)
+        # The old revision goes on serving all that is wanted, if it serves anything. Without a surge it has to
+        # make room first.
+        serves = any(pod.consuming and pod.counts and pod.revision != revision for pod in pods)
+        old_goal = wanted - consuming_new if serves else min(total_old, wanted)
+        if surge == 0:
+            old_goal = min(total_old, keep)
         room = wanted + surge - max(total_old, old_goal)
         new_goal = max(min(new_replicas, wanted), min(wanted, room))
     else:
         old_goal = min(total_old, keep)
         new_goal = max(min(new_replicas, wanted), min(wanted, wanted + surge - total_old))
-    goals = _among_old(old_goal, olds, pods, may_grow=unproven)
-    return Division({**goals, target: new_goal}, updating=True, stuck=stuck)
+    goals = {**_among_old(old_goal, olds, pods, may_grow=unproven), target: new_goal}
+    replicas = {item.name: item.replicas for item in (*olds, *deployments)}
+    # What still has to shrink counts until it has: the sum is never more than wanted and surge.
+    budget = max(0, wanted + surge - total_old - new_replicas)
+    for name in sorted(goals, key=lambda name: (name == target) == unproven):
+        growth = goals[name] - replicas.get(name, 0)
+        if growth > 0:
+            goals[name] -= max(0, growth - budget)
+            budget -= min(growth, budget)
+    return Division(goals, updating=True, stuck=stuck)
 
 
 def _among_old(

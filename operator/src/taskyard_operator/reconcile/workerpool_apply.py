@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.0
 """Seconds that a pass waits for a ReplicaSet to follow; the next pass goes on where this one gave up."""
 _POLL = 0.05
+_YOUNG = 0.4
+"""Seconds in which a pod that a ReplicaSet has just made surely runs no task yet, so that it may be removed."""
 _AT_ONCE = 32
 
 _KINDS: Mapping[str, Resource] = {
@@ -192,8 +194,10 @@ class Executor:
             outcome.scaled = True
         if not back or not await self._raised(pool, action):
             return
+        until = self._clock() + _YOUNG
         room = action.replicas - _occupied(before, await self._pods(pool, action.revision))
-        await _gather(self._readopt(pool, pod) for pod in back[: max(0, room)])
+        # Those that are too late are left to the next pass: what the ReplicaSet made instead may run by then.
+        await _gather(self._readopt(pool, pod, until) for pod in back[: max(0, room)])
 
     async def _raised(self, pool: Pool, action: actions.Grow) -> bool:
         """Wait until the ReplicaSet has acted on at least as many replicas as asked for."""
@@ -212,8 +216,10 @@ class Executor:
 
         return await self._wait(seen)
 
-    async def _readopt(self, pool: Pool, ref: PodRef) -> bool:
+    async def _readopt(self, pool: Pool, ref: PodRef, until: float) -> bool:
         pod = await self._kube.get(PODS, pool.namespace, ref.name)
+        if self._clock() > until:
+            return False
         if pod is None or pod["metadata"]["uid"] != ref.uid or "deletionTimestamp" in pod["metadata"]:
             return False
         owners = [item for item in _owners(pod) if item.get("uid") != pool.uid]
@@ -263,16 +269,22 @@ class Executor:
         )
 
     async def _let_go(self, pool: Pool, revision: str, released: Collection[str]) -> int:
-        """Wait until ReplicaSets own none of the released pods; how many that holds for."""
-        held: set[str] = set(released)
+        """Wait until ReplicaSets own none of the released pods; how many that holds for.
 
-        async def seen() -> bool:
+        With the first that it lets go a ReplicaSet makes replacements: from then on there is no time to lose.
+        """
+        held: set[str] = set(released)
+        until = self._clock() + PATIENCE
+        hurried = False
+        while held:
             pods = await self._pods(pool, revision)
             held.intersection_update({pod.uid for pod in pods if pod.controlled})
-            return not held
-
-        if released:
-            await self._wait(seen)
+            if not hurried and len(held) < len(released):
+                hurried = True
+                until = min(until, self._clock() + _YOUNG)
+            if not held or self._clock() >= until:
+                break
+            await self._sleep(_POLL)
         return len(released) - len(held)
 
     async def _pods(self, pool: Pool, revision: str) -> list[PodView]:
