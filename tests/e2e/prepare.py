@@ -71,7 +71,7 @@ def prepare() -> None:
     kube = kubectl(here)
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BROKERS}})
     for kind in PORTS:
-        kube.apply(*broker(kind, cluster("image", kind, "--name", here, capture=True)))
+        kube.within(BROKERS).apply(*broker(kind, cluster("image", kind, "--name", here, capture=True)))
     install_chart(kube, SYSTEM, RELEASE, {"image": image_values(images.operator)})
     for kind in PORTS:
         kube.within(BROKERS)("wait", "pod", kind, "--for=condition=Ready", "--timeout=120s")

@@ -13,12 +13,12 @@ from tests.harness.kubectl import Kubectl, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
 
-OPERATOR = "app.kubernetes.io/name=taskyard-operator"
+OPERATOR = "app.kubernetes.io/component=operator"
 
 
-def short(count: int = 500) -> list[Call]:
+def naps(least: float, most: float, count: int = 500) -> list[Call]:
     chance = random.Random(count)
-    return [("quickstart.nap", [round(chance.uniform(0.05, 0.4), 2)]) for _ in range(count)]
+    return [("quickstart.nap", [round(chance.uniform(least, most), 2)]) for _ in range(count)]
 
 
 def test_scale_up_and_down(scenario: Scenario) -> None:
@@ -28,7 +28,7 @@ def test_scale_up_and_down(scenario: Scenario) -> None:
     scenario.until("workerpool", "work", "Available", "True")
     assert not scenario.watch.ran()
     # When 500 tasks come
-    scenario.send(short())
+    scenario.send(naps(0.05, 0.4))
     scenario.until_done()
     # Then the pool has grown, shrinks to zero, and each task was done once
     scenario.until_pods(0)
@@ -39,8 +39,8 @@ def test_scale_up_and_down(scenario: Scenario) -> None:
 def test_rolled_to_a_new_image(scenario: Scenario) -> None:
     scenario.queue()
     scenario.pool()
-    scenario.send(short())
-    scenario.until_done(share=0.25)
+    scenario.send(naps(0.3, 1.5))
+    scenario.until_done(share=0.1)
     # When the image is rolled under load
     patch = f'{{"spec":{{"image":"{scenario.images.second}"}}}}'
     scenario.kube("patch", "workerpool", "work", "--type=merge", "-p", patch)
@@ -64,7 +64,7 @@ def test_operator_killed_three_times(scenario: Scenario) -> None:
     scenario.queue()
     scenario.pool()
     operator = scenario.kube.within(SYSTEM)
-    scenario.send(short())
+    scenario.send(naps(0.3, 1.5))
     for share in (0.1, 0.4, 0.7):
         scenario.until_done(share=share)
         killed = {pod["metadata"]["uid"] for pod in operator.list("pods", OPERATOR)}

@@ -106,16 +106,8 @@ class PodWatch:
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
             assert self._process.stdout
-            decoder, text = json.JSONDecoder(), ""
             for line in self._process.stdout:
-                text += line
-                if line.rstrip() != "}":
-                    continue
-                try:
-                    event, end = decoder.raw_decode(text)
-                except ValueError:
-                    continue
-                text = text[end:].lstrip()
+                event = json.loads(line)
                 self._note(event["type"], event["object"])
             self._process.wait()
 

@@ -175,7 +175,7 @@ def main() -> int:
         kube, images = set_up()
         step("resources: examples/quickstart, a TaskQueue and a WorkerPool")
         inside = broker_url(kube)
-        kube.within("default").apply(*manifests(inside, images.first))
+        kube.apply(*manifests(inside, images.first))
         with PortForward(kube.within(SYSTEM), "service/taskyard-redis", 6379) as forward:
             parts = urlsplit(inside)
             outside = f"redis://:{parts.password}@127.0.0.1:{forward.port}/0"

@@ -121,6 +121,9 @@ def _made(pool: str, spec: WorkerPoolSpec, queues: Sequence[QueueRef], broker: B
             "serviceAccountName": names.worker_name(pool),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
+            # As process 1 the worker would be deaf to a SIGTERM that comes before it has a handler: a pod
+            # deleted in its first moment would go on to consume until it is killed.
+            "shareProcessNamespace": True,
             "terminationGracePeriodSeconds": spec.shutdown.grace_period,
             "securityContext": {
                 "runAsNonRoot": True,
