@@ -1,6 +1,6 @@
 """The Go programs of a test cluster: what they are, and how they are built into the cache.
 
-Kubernetes, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share most
+Kubernetes, etcd, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share most
 of what they compile: the first one takes minutes from a cold cache, the others seconds.
 """
 
@@ -18,6 +18,7 @@ from tests.cluster.errors import CommandError, MissingToolError
 from tests.cluster.progress import step
 
 KUBERNETES = "v1.34.4"
+ETCD = "v3.6.5"
 COREDNS = "v1.13.1"
 HELM = "v3.19.4"
 KUBECONFORM = "v0.7.0"
@@ -79,6 +80,7 @@ HYPERKUBE = Program(
         "kubectl",
     ),
 )
+ETCD_SERVER = Program("etcd", ETCD, "go.etcd.io/etcd/server/v3", hint="half a minute")
 COREDNS_SERVER = Program("coredns", COREDNS, "./coredns", hint="half a minute")
 PAUSE = Program("pause", "v1", "./pause", hint="seconds")
 HELM_CLIENT = Program(
@@ -103,7 +105,15 @@ KIND_CLIENT = Program("kind", KIND, f"sigs.k8s.io/kind@{KIND}", hint="half a min
 
 PROGRAMS = {
     name: program
-    for program in (HYPERKUBE, COREDNS_SERVER, PAUSE, HELM_CLIENT, KUBECONFORM_CHECKER, KIND_CLIENT)
+    for program in (
+        HYPERKUBE,
+        ETCD_SERVER,
+        COREDNS_SERVER,
+        PAUSE,
+        HELM_CLIENT,
+        KUBECONFORM_CHECKER,
+        KIND_CLIENT,
+    )
     for name in (program.called or (program.name,))
 }
 

@@ -30,7 +30,6 @@ REQUIREMENTS = tuple(
         ("containerd", "containerd"),
         ("ctr", "containerd"),
         ("runc", "runc"),
-        ("etcd", "etcd-server"),
         ("ip", "iproute2"),
         ("iptables", "iptables"),
         ("openssl", "openssl"),
@@ -43,6 +42,7 @@ REQUIREMENTS = tuple(
     )
 )
 _PROGRAMS = (
+    "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",

@@ -138,12 +138,13 @@ class Node:
         authority = self.layout.authority
         ca, accounts = str(authority.certificate("ca")), authority.key("service-accounts")
         etcd = (
-            "etcd",
+            self._program("etcd"),
             f"--data-dir={self.layout.directory / 'etcd'}",
             "--listen-client-urls=http://127.0.0.1:2379",
             "--advertise-client-urls=http://127.0.0.1:2379",
             "--listen-peer-urls=http://127.0.0.1:2380",
             "--snapshot-count=5000",
+            "--log-level=warn",
             "--auto-compaction-retention=15m",
             # The data need to survive the death of the process, not of the machine.
             "--unsafe-no-fsync",

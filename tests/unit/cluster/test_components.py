@@ -12,6 +12,7 @@ from tests.cluster.local.components import PRIVATE_DIRECTORIES, Node, private_na
 from tests.cluster.local.layout import Layout
 
 _PROGRAMS = (
+    "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",

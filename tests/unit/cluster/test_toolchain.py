@@ -33,6 +33,7 @@ def test_programs_of_their_own_are_installed_by_version() -> None:
         ("k8s.io/kubernetes", toolchain.KUBERNETES),
         ("github.com/coredns/coredns", toolchain.COREDNS),
         ("helm.sh/helm/v3", toolchain.HELM),
+        ("go.etcd.io/etcd/server/v3", toolchain.ETCD),
         ("k8s.io/kubelet => k8s.io/kubelet", toolchain.KUBERNETES.replace("v1.", "v0.")),
     ],
 )
