@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import amqp
@@ -46,9 +47,7 @@ class Polls:
     def watch(self, name: str, secret: str, queue: QueueWatch | None = None) -> None:
         self.poller.watch("shop", name, secret=secret, key="url", queue=queue or QueueWatch(name))
 
-    async def until(
-        self, name: str, true: Callable[[QueueSample], Any], seconds: float = 30.0
-    ) -> QueueSample:
+    async def until(self, name: str, true: Callable[[Any], Any], seconds: float = 30.0) -> QueueSample:
         deadline = time.monotonic() + seconds
         while True:
             sample = self.poller.sample("shop", name)
@@ -71,6 +70,10 @@ def polling(scenario: Callable[[Polls], Any], settings: PollerSettings = QUICK) 
 
 def ready(count: int) -> Callable[[QueueSample], bool]:
     return lambda sample: sample.failure is None and sample.depth is not None and sample.depth.ready == count
+
+
+def later(at: float, sample: QueueSample) -> bool:
+    return sample.at > at
 
 
 def failed(reason: QueueReason) -> Callable[[QueueSample], bool]:
@@ -101,6 +104,7 @@ def test_rabbitmq_counts_are_exact_and_statistics_follow(vhost: Vhost, rabbitmq_
             assert sample.depth.consumers == 1
             sample = await polls.until("email", lambda it: it.depth.unacknowledged == 5)
             sample = await polls.until("email", lambda it: it.depth.publish_rate is not None)
+            assert sample.depth is not None
             assert sample.depth.oldest_age is not None
 
     polling(scenario)
@@ -194,9 +198,10 @@ def test_brokers_that_hang_or_refuse_hold_up_nobody(
             assert "hidden" not in str(sample)
         slowest = 0.0
         while time.monotonic() - began < 4:
-            at = polls.poller.sample("shop", "good").at  # type: ignore[union-attr]
+            before = polls.poller.sample("shop", "good")
+            assert before is not None
             asked = time.monotonic()
-            await polls.until("good", lambda it, at=at: it.at > at)
+            await polls.until("good", partial(later, before.at))
             slowest = max(slowest, time.monotonic() - asked)
         assert slowest < 1.0
         sample = await polls.until("hanging", failed(QueueReason.UNREACHABLE))

@@ -135,7 +135,7 @@ def test_counts_are_exact(secret: dict[str, str], client: "redis.Redis", on_brok
 def test_in_flight_is_told_apart_by_routing_key(
     secret: dict[str, str], client: "redis.Redis", on_broker: Any
 ) -> None:
-    entries = {
+    entries: dict[Any, Any] = {
         "1": json.dumps([{"body": "x"}, "", "email"]),
         "2": json.dumps([{"body": "x"}, "", "email"], separators=(",", ":")),
         "3": json.dumps([{"body": '"email"]'}, "", "other"]),
@@ -160,7 +160,8 @@ def test_many_in_flight_are_estimated(
     secret: dict[str, str], client: "redis.Redis", on_broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = json.dumps([{"body": "x" * 200}, "", "email"])
-    client.hset("unacked", mapping={str(number): entry for number in range(3000)})
+    entries: dict[Any, Any] = {str(number): entry for number in range(3000)}
+    client.hset("unacked", mapping=entries)
     assert on_broker(secret, depth).unacknowledged == 3000
     monkeypatch.setattr(redis_script, "MOST_ENTRIES", 500)
     assert on_broker(secret, depth).unacknowledged == 3000
@@ -173,7 +174,9 @@ def test_one_look_at_a_thousand_queues_and_in_flight_messages_is_quick(
     secret: dict[str, str], client: "redis.Redis", on_broker: Any
 ) -> None:
     body = "x" * 1500
-    entries = {str(n): json.dumps([{"body": body}, "", f"queue{n % 1000}"]) for n in range(6000)}
+    entries: dict[Any, Any] = {
+        str(n): json.dumps([{"body": body}, "", f"queue{n % 1000}"]) for n in range(6000)
+    }
     client.hset("unacked", mapping=entries)
     watches = [QueueWatch(f"queue{number}", f"queue{number}.dead") for number in range(1000)]
 
@@ -303,7 +306,8 @@ def test_wrong_passwords_and_addresses_say_what_to_mend(redis_server: RedisServe
 def test_a_user_without_the_commands_is_told_them(
     redis_server: RedisServer, client: "redis.Redis", on_broker: Any
 ) -> None:
-    client.execute_command("ACL", "SETUSER", "worker", "on", ">right", "~*", "+ping", "+select", "+client")
+    commands = ["+ping", "+select", "+client"]
+    client.acl_setuser("worker", enabled=True, passwords=["+right"], keys=["*"], commands=commands)
     with pytest.raises(BrokerError) as caught:
         on_broker({"url": f"redis://worker:right@127.0.0.1:{redis_server.port}/0"}, depth)
     assert caught.value.reason == QueueReason.ACCESS_DENIED

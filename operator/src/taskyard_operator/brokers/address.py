@@ -120,12 +120,12 @@ def _parse(url: str, origin: str, schemes: Mapping[str, int | None]) -> BrokerAd
         # kombu reads every URL by the rules of http, whatever its scheme.
         parts = urlsplit("http://" + url[len(scheme) + 3 :])
         port = parts.port
-    except ValueError as problem:
+    except ValueError:
         raise BrokerError(
             QueueReason.INVALID_URL,
             f"{origin} is not a URL: write scheme://user:password@host:port/vhost and percent-encode"
             " special characters in the password",
-        ) from problem
+        ) from None  # its words quote the URL
     return BrokerAddress(
         scheme=scheme,
         host=unquote(parts.hostname or ""),

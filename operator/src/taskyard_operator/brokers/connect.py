@@ -42,7 +42,8 @@ def connect(credentials: BrokerCredentials) -> Broker:
             QueueReason.NOT_SUPPORTED,
             f"{credentials.origin} is a URL of {_KNOWN_ELSEWHERE[plain]}: the operator reads {supported}",
         )
-    what = f"has the unknown scheme {scheme[:20]!r}" if scheme else "is not a URL"
+    # Not even the scheme is quoted: who knows what stands there instead of a URL.
     raise BrokerError(
-        QueueReason.INVALID_URL, f"{credentials.origin} {what}: it must begin with one of {supported}"
+        QueueReason.INVALID_URL,
+        f"{credentials.origin} is not a broker URL: it must begin with one of {supported}",
     )

@@ -119,6 +119,9 @@ class TaskQueueReconciler:
         known = self._remember(queue)
         self._watch(queue)
         sample = self._poller.sample(namespace, name)
+        told = queue.status.observed_generation == queue.metadata.generation
+        if sample is None and told and known.generation < 0:
+            return None  # a new operator: nothing is known to be otherwise until the first poll, which wakes
         try:
             broker = await self._poller.broker(namespace, known.ref.name, known.ref.key)
         except BrokerError as problem:
@@ -276,6 +279,7 @@ class TaskQueueReconciler:
                 await self._set_finalizer(queue, False)
             except NotFound:
                 log.debug("TaskQueue %s/%s was gone already", namespace, name)
+            self._forget(namespace, name)
             return None
         view = QueueView(
             broker=queue.status.broker,
@@ -289,14 +293,19 @@ class TaskQueueReconciler:
         return _DELETION_RETRY
 
     async def _gone(self, namespace: str, name: str) -> None:
-        known = self._known.pop((namespace, name), None)
+        known, heirs = self._known.get((namespace, name)), self._forget(namespace, name)
+        if known is not None and known.plan is not None and known.ensured is not None and not heirs:
+            await self._remover.drop_policies(namespace, known.ref.name, known.ref.key, known.plan)
+
+    def _forget(self, namespace: str, name: str) -> list[Claim]:
+        """Let go of a TaskQueue; the others that name its queue, the oldest of which gets it."""
+        self._known.pop((namespace, name), None)
         self._poller.forget(namespace, name)
         self._writer.forget(namespace, name)
         heirs = self._claims.release(namespace, name)
         for heir in heirs:
             self._wake(heir.namespace, heir.name)
-        if known is not None and known.plan is not None and known.ensured is not None and not heirs:
-            await self._remover.drop_policies(namespace, known.ref.name, known.ref.key, known.plan)
+        return heirs
 
 
 def _claim(queue: TaskQueue) -> Claim:
