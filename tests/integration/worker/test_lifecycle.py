@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from threading import Event, Thread
@@ -17,7 +18,7 @@ def send(client, names, seconds=0.0):
 def test_drain_under_load_lets_nothing_begin_afterwards(broker, client, start_worker):
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(600)]
-    send(client, names)
+    send(client, names, 0.005)
     wait_until(lambda: len(worker.ran()) > 20, what="some tasks")
     state = worker.drain()
     assert state["state"] in ("draining", "drained")
@@ -74,7 +75,7 @@ def test_many_drains_and_resumes_lose_and_double_nothing(broker, client, start_w
 def test_sigterm_under_load_runs_each_task_once(broker, client, start_worker):
     first = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(1000)]
-    send(client, names)
+    send(client, names, 0.002)
     wait_until(lambda: len(first.ran()) > 50, what="some tasks")
     assert first.stop() == 0
     some = len(first.ran())
@@ -144,8 +145,6 @@ def test_sigint_in_a_terminal_does_not_reach_the_children(broker, client, start_
     worker = start_worker(broker)
     client.send_task("jobs.begin_and_mark", ("long", 1.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
-    import os
-
     for child in worker.children():
         os.kill(child, signal.SIGINT)
         os.kill(child, signal.SIGTERM)

@@ -10,6 +10,8 @@ from taskyard import App, Task
 from taskyard.errors import Ignore, Reject, SoftTimeLimitExceeded
 
 app = App("jobs")
+if "LEASE_SECONDS" in os.environ:
+    app.conf.broker_transport_options = {"lease_seconds": float(os.environ["LEASE_SECONDS"])}
 
 
 def record(what: str) -> None:

@@ -99,6 +99,9 @@ class Link(ABC):
     def ready_to_settle(self) -> None:  # noqa: B027  most brokers need nothing
         """Make settling possible before (or without) consuming, for deliveries kept from an earlier link."""
 
+    def ack_again(self, tags: Collection[Any]) -> None:  # noqa: B027  only where deliveries are kept
+        """Acknowledge tags that an earlier link had acknowledged, where the broker did not see it."""
+
     @abstractmethod
     def ack(self, delivery: Delivery) -> None:
         """Acknowledge, by the end of this loop turn."""
@@ -174,6 +177,11 @@ class VirtualLink(Link):
         take_over = getattr(self.channel, "_ready_intake", None)
         if take_over is not None:
             take_over()
+
+    def ack_again(self, tags: Collection[Any]) -> None:
+        """Those that were still leased when this link took over."""
+        for tag in getattr(self.connection.transport, "adopted", {}).keys() & tags:
+            self.channel.basic_ack(tag)
 
     def ack(self, delivery: Delivery) -> None:
         """Buffered by the transport until the end of the turn."""

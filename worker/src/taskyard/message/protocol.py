@@ -44,6 +44,13 @@ class Envelope:
     soft_limit: float | None
     #: Deliveries before this one.
     deliveries: int
+    #: Retries before this message.
+    retries: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells one message from another: a retry is a new message of the same id."""
+        return self.id, self.retries
 
 
 def headers_of(
@@ -129,6 +136,7 @@ def read_envelope(headers: dict[str, Any], zone: tzinfo) -> Envelope:
         hard,
         soft,
         deliveries,
+        headers.get("retries") or 0,
     )
 
 

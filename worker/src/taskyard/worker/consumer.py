@@ -34,6 +34,8 @@ logger = logging.getLogger("taskyard.worker")
 
 #: What is due within this many seconds waits here, everything later in the broker.
 ETA_PATIENCE = 1.0
+#: Messages that are remembered as done, in case their acknowledgement was lost with its connection.
+_REMEMBERED = 10_000
 
 
 class Held:
@@ -87,10 +89,14 @@ class Consumer:
         self.parked: set[Held] = set()
         #: In the pool, by sequence number.
         self.running: dict[int, Held] = {}
-        #: Task ids in the pool whose delivery came by a connection that is gone.
-        self._orphaned: dict[str, Held] = {}
-        #: Task ids that ended while their delivery was stale: the next delivery is acknowledged unseen.
-        self._done_unacknowledged: dict[str, float] = {}
+        #: Messages in the pool whose delivery came by a connection that is gone.
+        self._orphaned: dict[tuple[str, int], Held] = {}
+        #: Messages that are done and perhaps not acknowledged: another delivery is acknowledged unseen.
+        self._done: dict[tuple[str, int], None] = {}
+        #: What this connection acknowledged last; whether the broker saw it is not known until much later.
+        self._acknowledged: dict[tuple[str, int], Any] = {}
+        #: Tags that an earlier connection acknowledged, perhaps in vain.
+        self._perhaps_acknowledged: set[Any] = set()
         #: Ended, with results that are not stored yet.
         self._settling: set[Held] = set()
         self._discarding = 0
@@ -117,7 +123,7 @@ class Consumer:
         if envelope.expires is not None and time() > envelope.expires:
             self._expired(delivery, envelope)
             return
-        if (self._orphaned or self._done_unacknowledged) and self._is_double(delivery, envelope):
+        if (self._orphaned or self._done) and self._is_double(delivery, envelope):
             return
         if envelope.eta is not None and self._not_due(delivery, envelope, envelope.eta):
             return
@@ -174,11 +180,12 @@ class Consumer:
         """Whether the message is one that runs here, or ended here, since before its connection was lost."""
         if not delivery.redelivered and not envelope.deliveries:
             return False
-        if self._done_unacknowledged.pop(envelope.id, None) is not None:
+        if envelope.key in self._done:
+            logger.info("Task %s[%s] was delivered again after it was done", envelope.name, envelope.id)
             delivery.ack()
             return True
-        held = self._orphaned.get(envelope.id)
-        if held is None or held.successor is not None:
+        held = self._orphaned.get(envelope.key)
+        if held is None or (held.successor is not None and not held.successor.stale):
             return False
         logger.info(
             "Task %s[%s] was delivered again while it runs here: not run twice", envelope.name, envelope.id
@@ -297,13 +304,12 @@ class Consumer:
 
     def _finish(self, held: Held) -> None:
         """Acknowledge; remember what cannot be acknowledged because its connection is gone."""
-        task_id = held.envelope.id
-        if held.delivery.stale:
-            self._orphaned.pop(task_id, None)
-            if held.successor is None or held.successor.stale:
-                self._done_unacknowledged[task_id] = monotonic()
-                if len(self._done_unacknowledged) > 10_000:
-                    self._done_unacknowledged.pop(next(iter(self._done_unacknowledged)))
+        key, delivery = held.envelope.key, held.delivery
+        if delivery.stale:
+            self._orphaned.pop(key, None)
+            _remember(self._done, key, None)
+        else:
+            _remember(self._acknowledged, key, delivery.tag)
         held.settle("ack")
 
     def _settle(self, results: list[tuple[str, bytes]], action: Any, held: Held | None = None) -> None:
@@ -337,7 +343,7 @@ class Consumer:
         """What has not begun and came by a lost connection will be delivered again."""
         if not held.delivery.stale:
             return False
-        self._orphaned.pop(held.envelope.id, None)
+        self._orphaned.pop(held.envelope.key, None)
         if held.successor is not None and not held.successor.stale:
             held.delivery, held.successor = held.successor, None
             return False
@@ -371,7 +377,7 @@ class Consumer:
     def _process_lost(self, held: Held, reason: str) -> None:
         envelope, delivery = held.envelope, held.delivery
         self._state.lost += 1
-        self._orphaned.pop(envelope.id, None)
+        self._orphaned.pop(envelope.key, None)
         deliveries = envelope.deliveries + 1
         limit = self._rules.limit(delivery.queue) or self._app.conf.task_max_deliveries
         task = self._app.tasks.find(envelope.name)
@@ -459,13 +465,18 @@ class Consumer:
         return [*self.running.values(), *self._settling]
 
     def kept_tags(self) -> set[Any]:
-        """Tags of deliveries that stay ours over a lost connection: what is in the pool or about to be
-        settled.
-        """
-        return {held.delivery.tag for held in self._at_work() if held.delivery.link.keeps_deliveries}
+        """Tags that stay ours over a lost connection: of what is at work, or acknowledged perhaps in vain."""
+        at_work = {held.delivery.tag for held in self._at_work() if held.delivery.link.keeps_deliveries}
+        return at_work | self._perhaps_acknowledged
 
-    def on_link_lost(self) -> None:
+    def on_link_lost(self, link: Link) -> None:
         """What has not begun will come again; what runs goes on."""
+        if link.keeps_deliveries:
+            self._perhaps_acknowledged.update(self._acknowledged.values())
+        else:
+            for key in self._acknowledged:
+                _remember(self._done, key, None)
+        self._acknowledged.clear()
         for held in self.parked:
             if held.timer is not None:
                 held.timer.cancel()
@@ -473,10 +484,21 @@ class Consumer:
         self.ready.clear()
         for held in self._at_work():
             if not held.delivery.link.keeps_deliveries:
-                self._orphaned[held.envelope.id] = held
+                self._orphaned[held.envelope.key] = held
 
     def on_link_open(self, link: Link) -> None:
         """Deliveries that stayed ours are settled by the new link from now on."""
         for held in self._at_work():
             if held.delivery.link.keeps_deliveries:
                 held.delivery.link = link
+        if self.kept_tags():
+            link.ready_to_settle()
+            link.ack_again(self._perhaps_acknowledged)
+            self._perhaps_acknowledged.clear()
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """Add, and forget the oldest of too many."""
+    known[key] = value
+    if len(known) > _REMEMBERED:
+        del known[next(iter(known))]

@@ -30,7 +30,7 @@ class Supervisor:
         url: str,
         opener: Callable[[], Link],
         on_open: Callable[[Link], None],
-        on_lost: Callable[[], None],
+        on_lost: Callable[[Link], None],
     ) -> None:
         self._loop = loop
         self._url = without_password(url)
@@ -88,7 +88,7 @@ class Supervisor:
         logger.warning("%s. Tasks run on; connecting again in %.1f s", self.trouble, self._pause)
         link.abandon()
         self._loop.forget_closed()
-        self._on_lost()
+        self._on_lost(link)
         self._plan()
 
     def _plan(self) -> None:

@@ -174,8 +174,6 @@ class Worker:
     def _on_open(self, link: Link) -> None:
         self.state.broker_connected = True
         self.consumer.on_link_open(link)
-        if self.consumer.kept_tags():
-            link.ready_to_settle()
         link.set_prefetch(self.flow.prefetch())
         if self.state.phase is Phase.STOPPING:
             return
@@ -190,9 +188,9 @@ class Worker:
         link.consume()
         self.state.consuming = True
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, link: Link) -> None:
         self.state.broker_connected = self.state.consuming = False
-        self.consumer.on_link_lost()
+        self.consumer.on_link_lost(link)
 
     # -- working
     def _turn(self) -> None:

@@ -1,0 +1,170 @@
+"""Things that die: children, workers, connections, brokers.  Nothing is lost; doubles only where it cannot be helped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from taskyard import App
+from taskyard.errors import WorkerLostError
+
+from tests.brokers.redis import RedisServer
+from tests.integration.worker.conftest import Broker
+from tests.integration.worker.harness import wait_until
+
+def send(client, names, seconds=0.0):
+    for name in names:
+        client.send_task("jobs.mark", (name, seconds), ignore_result=True)
+
+
+def test_a_killed_child_s_task_runs_again_and_the_others_are_not_disturbed(broker, client, start_worker):
+    worker = start_worker(broker)
+    result = client.send_task("jobs.die_once", ("x",))
+    others = [client.send_task("jobs.add", (n, 1)) for n in range(20)]
+    assert result.get(timeout=60) == "survived"
+    assert [other.get(timeout=60) for other in others] == [n + 1 for n in range(20)]
+    assert worker.ran() == ["run x 0", "run x 1"]
+    wait_until(lambda: len(worker.children()) == 2, what="the replacement")
+
+
+def test_a_task_that_always_kills_its_process_ends_as_a_failure(broker, client, start_worker):
+    rules = '{"celery": {"queue": "celery.dead", "maxDeliveries": 3}}'
+    worker = start_worker(broker, environment={"TASKYARD_DEAD_LETTERS": rules})
+    with pytest.raises(WorkerLostError, match="SIGKILL"):
+        client.send_task("jobs.die").get(timeout=60)
+    assert worker.ran() == ["die"] * 3
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+
+
+def test_kill_9_of_children_under_load(broker, client, start_worker):
+    worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    names = [f"n{number}" for number in range(1500)]
+    send(client, names[:500])
+    for start in range(500, 1500, 100):
+        for child in worker.children()[:1]:
+            os.kill(child, signal.SIGKILL)
+        send(client, names[start : start + 100])
+        time.sleep(0.05)
+    wait_until(lambda: len(worker.count()) == len(names), what="all tasks")
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    doubles = sum(worker.count().values()) - len(names)
+    assert doubles <= 10 * 64
+
+
+def test_kill_9_of_the_parent_loses_nothing(broker, client, start_worker, tmp_path):
+    options = {"environment": {"LEASE_SECONDS": "3"}}
+    first = start_worker(broker, "-c", "2", "--loglevel", "warning", **options)
+    children = first.children()
+    names = [f"n{number}" for number in range(400)]
+    send(client, names, 0.005)
+    wait_until(lambda: len(first.ran()) > 50, what="some tasks")
+    os.kill(first.pid, signal.SIGKILL)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), what="no orphans")
+    second = start_worker(broker, "-c", "2", "--loglevel", "warning", **options)
+    wait_until(lambda: len(second.count()) == len(names), timeout=90, what="all tasks")
+    doubles = sum(second.count().values()) - len(names)
+    assert doubles <= 130
+
+
+def test_rabbitmq_cuts_the_connections_under_load(amqp_broker, vhost, start_worker):
+    client = App("client", broker=amqp_broker.url)
+    worker = start_worker(amqp_broker, "-c", "2", "--loglevel", "warning")
+    names = [f"n{number}" for number in range(300)]
+    client.send_task("jobs.begin_and_mark", ("long", 4.0), ignore_result=True)
+    send(client, names, 0.01)
+    wait_until(lambda: len(worker.ran()) > 10, what="some tasks")
+    for _ in range(3):
+        time.sleep(0.5)
+        vhost.server.ctl("close_all_connections", "--vhost", vhost.name, "for the test")
+    wait_until(lambda: len(worker.count()) == len(names) + 2, what="all tasks")
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    assert worker.count()["begin long"] == 1, "a running task's redelivery must not run"
+    doubles = sum(worker.count().values()) - len(names) - 2
+    assert doubles == 0
+    client.producer.close()
+    time.sleep(0.5)
+    assert amqp_messages(amqp_broker, "celery") == 0
+
+
+def amqp_messages(broker, queue):
+    from kombu import Connection
+
+    with Connection(broker.url) as connection:
+        return connection.default_channel.queue_declare(queue, passive=True).message_count
+
+
+@pytest.mark.redis
+def test_redis_restarts_under_load(start_worker, tmp_path):
+    with RedisServer(options=["--appendonly", "yes"]) as server:
+        broker = Broker("redis", server.url, server.url)
+        client = App("client", broker=server.url, backend=server.url)
+        worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+        names = [f"n{number}" for number in range(300)]
+        long = client.send_task("jobs.begin_and_mark", ("long", 4.0))
+        send(client, names, 0.01)
+        wait_until(lambda: len(worker.ran()) > 10, what="some tasks")
+        for _ in range(2):
+            server.stop()
+            wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
+            assert "cannot connect" in worker.get("/readyz")[1]["reason"] or "lost" in worker.get("/readyz")[1]["reason"]
+            assert worker.get("/healthz")[0] == 200
+            server.start()
+            wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready again")
+        wait_until(lambda: len(worker.count()) == len(names) + 2, what="all tasks")
+        assert long.get(timeout=30) is None
+        wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+        assert worker.count()["begin long"] == 1
+        assert sum(worker.count().values()) == len(names) + 2
+        assert worker.stop() == 0
+        import redis
+
+        store = redis.Redis(port=server.port)
+        assert store.hlen("unacked") == 0
+        assert store.llen("celery") == 0
+
+
+@pytest.mark.redis
+def test_results_of_an_outage_of_the_store_are_stored_later(amqp_broker, start_worker):
+    with RedisServer() as server:
+        broker = Broker("amqp", amqp_broker.url, server.url)
+        client = App("client", broker=broker.url, backend=broker.backend)
+        worker = start_worker(broker)
+        assert client.send_task("jobs.add", (1, 1)).get(timeout=60) == 2
+        server.stop()
+        late = [client.send_task("jobs.add", (n, 1)) for n in range(2)]
+        wait_until(lambda: worker.state()["finished"] == 3, what="the tasks")
+        assert worker.state()["held"] == 2, "not acknowledged before the result is stored"
+        server.start()
+        assert [result.get(timeout=60) for result in late] == [1, 2]
+        wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+
+
+def test_a_worker_waits_for_its_broker(redis_server, start_worker, tmp_path):
+    server = RedisServer(password="right")
+    try:
+        broker = Broker("redis", server.url, server.url)
+        worker = start_worker(broker, ready=False)
+        wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
+        wait_until(lambda: "Connection refused" in worker.get("/readyz")[1]["reason"], what="the reason")
+        server.start()
+        wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready")
+        wrong = Broker("redis", server.url.replace("right", "geheim"), "")
+        other = start_worker(wrong, ready=False, backend=None)
+        wait_until(lambda: "password" in str(other.get("/readyz")[1]), what="the reason")
+        assert other.get("/healthz")[0] == 200
+        assert "geheim" not in other.text()
+        assert "right" not in worker.text().replace("are right?", "").replace("port right", "")
+        assert other.stop() == 0
+    finally:
+        server.close()
+
+
+@pytest.mark.rabbitmq
+def test_rabbitmq_refuses_the_password(rabbitmq_server, start_worker):
+    broker = Broker("amqp", rabbitmq_server.url(password="geheim"), "")
+    worker = start_worker(broker, ready=False, backend=None)
+    wait_until(lambda: "check user and password" in str(worker.get("/readyz")[1]), what="the reason")
+    assert "geheim" not in worker.text()
+    assert worker.stop() == 0
