@@ -1,6 +1,7 @@
 """Consumers that are killed at random moments, and the account of every message."""
 
 import os
+import select
 import signal
 import time
 import traceback
@@ -17,7 +18,7 @@ class Rounds:
     """One run: how many kills, and what each consumer may hold."""
 
     kills: int
-    seconds: float = 0.05
+    seconds: float = 0.04
     prefetch: tuple[int, ...] = (1, 7, 50, 200)
     random: Random = field(default_factory=lambda: Random(20260101))
 
@@ -37,17 +38,41 @@ def forked(run: Callable[[], None]) -> int:
 
 def consume_for_ever(connection: Any, queue: str, prefetch: int, on_message: Callable[[Any], None]) -> None:
     """Handle and acknowledge messages until killed."""
+    if _started is not None:
+        handle, first = on_message, [True]
+
+        def on_message(message: Any) -> None:
+            if first:
+                os.write(_started, b"!")
+                first.clear()
+            handle(message)
+
     reader = Reader(connection, queue, prefetch=prefetch, ack=True, on_message=on_message)
     while True:
         drain(connection, 1)
         reader.messages.clear()
 
 
+_started: int | None = None
+"""Where the consumer that is to be killed says that its first message has come."""
+
+
 def kill_at_random(rounds: Rounds, start: Callable[[int], int], top_up: Callable[[], None]) -> None:
-    """Start consumers one after another and kill each with SIGKILL after a random while."""
-    for _ in range(rounds.kills):
-        top_up()
-        pid = start(rounds.random.choice(rounds.prefetch))
-        time.sleep(rounds.random.uniform(0.01, rounds.seconds))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    """Start consumers one after another and kill each with SIGKILL a random while after its first message."""
+    global _started
+    heard, _started = os.pipe()
+    try:
+        for _ in range(rounds.kills):
+            top_up()
+            pid = start(rounds.random.choice(rounds.prefetch))
+            try:
+                assert select.select([heard], [], [], 30)[0], "the consumer gets no message"
+                os.read(heard, 1)
+                time.sleep(rounds.random.uniform(0, rounds.seconds))
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+    finally:
+        os.close(heard)
+        os.close(_started)
+        _started = None

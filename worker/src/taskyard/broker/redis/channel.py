@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from time import time
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
@@ -259,6 +260,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             moment = due.timestamp() if isinstance(due, datetime) else float(due)
             key = self.names.schedule(held.queue)
             self._settlements.moves.append(Move(delivery_tag, "due", key, held.text, moment))
+            self.connection.lease.due_in(moment - time())
             self._settle_now_if_idle()
 
     def dead_letter(self, delivery_tag: str, reason: str) -> None:

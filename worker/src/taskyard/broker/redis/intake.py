@@ -20,11 +20,17 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 100
 """Most messages that one call takes, so that a crowd of consumers shares a queue."""
 
-LONGEST_PAUSE: Final = 0.05
-"""A consumer that keeps coming too late watches again after so many seconds at most."""
+PAUSE_EACH: Final = 0.01
+"""Seconds that a consumer which keeps coming too late stays away, for each worker there is.
 
-LONGEST_POLL: Final = 0.1
-"""Seconds between looks into empty queues where the server cannot tell about new messages."""
+The server tells all who watch, and one gets the message. Staying away in proportion to the crowd bounds what
+the others cost to about a hundred looks a second together, and somebody is always about to look again.
+"""
+
+LONGEST_PAUSE: Final = 1.0
+
+LEAST_POLL: Final = 0.05
+"""Seconds between looks of a few workers where the server cannot tell about new messages."""
 
 CALM: Final = 1.0
 """After so many seconds without news a consumer forgets that it came too late before."""
@@ -90,6 +96,11 @@ class Intake:
             self._more = True
             if monotonic() - self._watching_since > CALM:
                 self._misses = 0
+
+    def look(self) -> None:
+        """Make sure that nothing was overlooked."""
+        if self._watching:
+            self._watch()
 
     def turn(self, room: int, now: float) -> None:
         """Queue a call that takes up to ``room`` messages, if there may be some."""
@@ -160,11 +171,14 @@ class Intake:
     def _missed(self) -> None:
         """Nothing was there. A crowd that wakes for one message must not wake for every one."""
         self._misses = min(self._misses + 1, 10)
+        longest = min(LONGEST_PAUSE, PAUSE_EACH * self.session.crowd)
+        growing = 0.001 * 2**self._misses
         if not self.session.tracking:
-            self._sleep(min(LONGEST_POLL, 0.001 * 2**self._misses) * (0.5 + random() / 2))
+            self._sleep(min(max(LEAST_POLL, longest), growing) * (0.5 + random() / 2))
+        elif self._misses > 2:
+            self._sleep(min(longest, growing) * random())
         else:
-            longest = min(LONGEST_PAUSE, 0.001 * 2**self._misses) if self._misses > 2 else 0.0
-            self._sleep(longest * random())
+            self._sleep(0.0)
 
     def _sleep(self, seconds: float) -> None:
         if not self._queues:

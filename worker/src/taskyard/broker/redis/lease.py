@@ -33,7 +33,12 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS: Final = 5.0
 RECLAIM_SECONDS: Final = 10.0
-DUE_SECONDS: Final = 1.0
+DUE_SECONDS: Final = 10.0
+"""Between looks into the schedules, for what others put there; each sets an alarm for what it knows of."""
+
+DUE_EACH: Final = 0.02
+"""Least seconds between two looks, for each worker there is: together they look often enough."""
+
 RECLAIMED_A_CALL: Final = 100
 DUE_A_CALL: Final = 100
 
@@ -117,6 +122,7 @@ class Lease:
         if now >= self._reclaim_at:
             self._reclaim_at = now + RECLAIM_SECONDS * uniform(0.8, 1.2)
             self._reclaim()
+            self.session.look()
         if now >= self._due_at and self._queues:
             self._due_at = now + DUE_SECONDS * uniform(0.8, 1.2)
             self._move_due()
@@ -136,7 +142,8 @@ class Lease:
     def _beaten(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
-        if reply == 0 and self._introduced:
+        known, self.session.crowd = reply
+        if not known and self._introduced:
             logger.warning(
                 "this worker was silent for over %g s and taken for lost: what it held is delivered again",
                 self.rules.seconds,
@@ -243,9 +250,13 @@ class Lease:
         moved, milliseconds = reply
         if moved:
             self.session.wake()
-        if 0 <= milliseconds < DUE_SECONDS * 1000:
-            # Whoever knows the moment is there in time; the jitter keeps a crowd from coming all at once.
-            self._due_at = min(self._due_at, monotonic() + (milliseconds + uniform(0, 3)) / 1000)
+        if milliseconds >= 0:
+            self.due_in(milliseconds / 1000)
+
+    def due_in(self, seconds: float) -> None:
+        """A message is due by then: whoever knows the moment is there in time."""
+        wait = max(seconds, DUE_EACH * self.session.crowd * uniform(0, 2)) + uniform(0, 0.003)
+        self._due_at = min(self._due_at, monotonic() + wait)
 
     def leave(self) -> None:
         """Give up the lease, which holds nothing any more or is left to be reclaimed."""

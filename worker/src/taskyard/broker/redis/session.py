@@ -36,6 +36,8 @@ class Session:
         self.worker = f"{worker_id or f'{socket.gethostname()}-{os.getpid()}'}.{os.urandom(6).hex()}"
         self.lease = names.lease(self.worker)
         self.lost = 0
+        self.crowd = 1
+        """About how many workers there are: the more, the less often each one has to look."""
         self.error: Exception | None = None
         self.before_close: Callable[[], None] | None = None
         self._owner = os.getpid(), get_ident()
@@ -109,6 +111,11 @@ class Session:
         """Tell it no more."""
         if sleeper in self._sleepers:
             self._sleepers.remove(sleeper)
+
+    def look(self) -> None:
+        """Have all sleepers look again, should the server have failed to tell."""
+        for sleeper in self._sleepers:
+            sleeper.look()
 
     def watch(self, on_reply: OnReply, keys: Iterable[bytes]) -> None:
         """Be told once when one of the keys changes; the reply is how many of them exist already."""
