@@ -156,7 +156,7 @@ def _build(options: argparse.Namespace) -> int:
 def _image(options: argparse.Namespace) -> int:
     provider = _provider(options)
     image = provider.image(options.image)
-    if provider.status(options.name).kubeconfig:
+    if provider.status(options.name).healthy:
         provider.load(options.name, [image])
     print(image)
     return 0

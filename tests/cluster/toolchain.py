@@ -1,7 +1,7 @@
 """The Go programs of a test cluster: what they are, and how they are built into the cache.
 
-Kubernetes, etcd, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share most
-of what they compile: the first one takes minutes from a cold cache, the others seconds.
+Kubernetes, etcd, CoreDNS and Helm are pinned together in golang/go.mod and golang/go.sum, so that they share
+most of what they compile: the first one takes minutes from a cold cache, the others seconds.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -70,7 +69,8 @@ def host_volumes() -> list[str]:
     volumes = []
     certificates = certificate_bundle(os.environ)
     if certificates:
-        shutil.copy(certificates, directory / "ca-certificates.crt")
+        # A build that runs at this moment goes on with the file that it has.
+        replace_text(directory / "ca-certificates.crt", Path(certificates).read_text())
         volumes.append(f"{directory / 'ca-certificates.crt'}:{_CERTIFICATES}:ro")
     options = pip_options(_pip_config())
     replace_text(directory / "pip.conf", pip_file(options, bool(certificates)))

@@ -63,26 +63,26 @@ def load(layout: Layout, images: Sequence[str]) -> None:
     running = [index for index in nodes if layout.init_process(index) is not None]
     if not running:
         raise NoSuchClusterError(layout.name)
-    for image in images:
-        name = full_name(image)
-        digest = image_id(name)
-        if digest is None:
-            raise ClusterError(
-                f"there is no image {name} here: build it with `python -m tests.cluster build -t {name}`"
-            )
-        wanting = [index for index in running if _loaded(layout, index).get(name) != digest]
-        if not wanting:
-            say(f"{name} is on all nodes of {layout.name} already")
-            continue
-        with (
-            step(f"loading {name} into {layout.name}"),
-            tempfile.TemporaryDirectory(dir=cache.root()) as scratch,
-        ):
-            archive = Path(scratch) / "image.tar"
-            buildah("push", [name, f"docker-archive:{archive}:{name}"])
-            for index in wanting:
-                containerd.import_archive(layout, index, archive)
-                _remember(layout, index, name, digest)
+    with cache.locked(f"load-{layout.name}"):
+        for image in images:
+            _load(layout, running, full_name(image))
+
+
+def _load(layout: Layout, nodes: Sequence[int], name: str) -> None:
+    digest = image_id(name)
+    if digest is None:
+        command = f"python -m tests.cluster build -t {name}"
+        raise ClusterError(f"there is no image {name} here: build it with `{command}`")
+    wanting = [index for index in nodes if _loaded(layout, index).get(name) != digest]
+    if not wanting:
+        say(f"{name} is on all nodes of {layout.name} already")
+        return
+    with step(f"loading {name} into {layout.name}"), tempfile.TemporaryDirectory(dir=cache.root()) as scratch:
+        archive = Path(scratch) / "image.tar"
+        buildah("push", [name, f"docker-archive:{archive}:{name}"])
+        for index in wanting:
+            containerd.import_archive(layout, index, archive)
+            _remember(layout, index, name, digest)
 
 
 def stock(name: str) -> str:
