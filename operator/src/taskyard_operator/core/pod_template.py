@@ -125,9 +125,6 @@ def _made(pool: str, spec: WorkerPoolSpec, queues: Sequence[QueueRef], broker: B
             # deleted in its first moment would go on to consume until it is killed.
             "shareProcessNamespace": True,
             "terminationGracePeriodSeconds": spec.shutdown.grace_period,
-            # The worker must not be process 1: for that, SIGTERM is nothing until a handler is in place. A
-            # pod deleted while its worker starts would then take messages until the grace period kills it.
-            "shareProcessNamespace": True,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": _USER,
