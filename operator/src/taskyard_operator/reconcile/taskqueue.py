@@ -120,8 +120,10 @@ class TaskQueueReconciler:
         self._watch(queue)
         sample = self._poller.sample(namespace, name)
         told = queue.status.observed_generation == queue.metadata.generation
-        if sample is None and told and known.generation < 0:
-            return None  # a new operator: nothing is known to be otherwise until the first poll, which wakes
+        if sample is None and told:
+            # The operator has just started: until the first poll, which wakes a pass, what was told before
+            # it is the best that is known, and no reason for an event.
+            return None
         try:
             broker = await self._poller.broker(namespace, known.ref.name, known.ref.key)
         except BrokerError as problem:
@@ -141,10 +143,6 @@ class TaskQueueReconciler:
             if known.failure is None and sample is not None and sample.failure is not None:
                 view = replace(view, sample=replace(sample, failure=None))  # it was of before
                 self._poller.poll_soon(namespace, name)
-        if sample is None and queue.status.observed_generation == queue.metadata.generation:
-            # The operator has just started: until the first poll, what was told before it is the best that
-            # is known, and no reason for an event.
-            return None
         view = replace(view, ensured=known.ensured_for(queue), failure=known.failure)
         wait = max(known.due - self._clock(), _BUSY_RETRY) if known.generation >= 0 else None
         return _sooner(wait, await self._write(body, queue, view))
