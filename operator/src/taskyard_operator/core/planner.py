@@ -205,7 +205,7 @@ def _scale(view: PoolView, decision: Decision) -> list[Action]:
                     tuple(victims.ref(pod) for pod in back),
                 )
             )
-        elif goal < item.replicas:
+        elif goal < item.replicas and not _settling(view, item):
             action = _shrink(view.pods, item, item.replicas - goal, service)
             if action is not None:
                 shrink.append(action)
@@ -229,6 +229,11 @@ def _comebacks(view: PoolView, item: DeploymentView, goal: int) -> list[PodView]
     mine = [pod for pod in view.pods if pod.revision == item.revision]
     taken = sum(1 for pod in mine if pod.counts and not pod.unplaceable)
     return victims.comeback_order(mine)[: max(0, goal - taken)]
+
+
+def _settling(view: PoolView, item: DeploymentView) -> bool:
+    """Whether the ReplicaSet has yet to remove pods, such as replacements for those that were released."""
+    return sum(1 for pod in view.pods if pod.counts and pod.revision == item.revision) > item.replicas
 
 
 def _shrink(pods: Iterable[PodView], item: DeploymentView, count: int, service: float) -> Shrink | None:
@@ -313,7 +318,7 @@ def _plan_deletion(view: PoolView, memory: PoolMemory) -> Plan:
         return Plan((), None, memory, None)
     actions: list[Action] = []
     for item in view.deployments:
-        if item.replicas > 0 and not item.deleting:
+        if item.replicas > 0 and not item.deleting and not _settling(view, item):
             action = _shrink(view.pods, item, item.replicas, 0.0)
             if action is not None:
                 actions.append(action)
