@@ -10,8 +10,8 @@ from typing import Any
 
 import celery
 import pytest
-from taskyard import App
 
+from taskyard import App
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.brokers.vhost import Vhost

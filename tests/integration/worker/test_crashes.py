@@ -7,12 +7,13 @@ import signal
 import time
 
 import pytest
+
 from taskyard import App
 from taskyard.errors import WorkerLostError
-
 from tests.brokers.redis import RedisServer
 from tests.integration.worker.conftest import Broker
 from tests.integration.worker.harness import wait_until
+
 
 def send(client, names, seconds=0.0):
     for name in names:
@@ -108,7 +109,10 @@ def test_redis_restarts_under_load(start_worker, tmp_path):
         for _ in range(2):
             server.stop()
             wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
-            assert "cannot connect" in worker.get("/readyz")[1]["reason"] or "lost" in worker.get("/readyz")[1]["reason"]
+            assert (
+                "cannot connect" in worker.get("/readyz")[1]["reason"]
+                or "lost" in worker.get("/readyz")[1]["reason"]
+            )
             assert worker.get("/healthz")[0] == 200
             server.start()
             wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready again")

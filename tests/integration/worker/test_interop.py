@@ -12,10 +12,10 @@ from decimal import Decimal
 import celery
 import celery.exceptions
 import pytest
+
 from taskyard import App
 from taskyard.errors import NotRegistered
 from taskyard.errors import TimeoutError as ResultTimeout
-
 from tests.integration.worker.harness import APPS, wait_until
 
 WAIT = 60

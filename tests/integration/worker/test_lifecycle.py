@@ -130,7 +130,9 @@ def test_a_second_sigterm_ends_at_once_and_gives_everything_back(broker, client,
 
 def test_starting_drained(broker, client, start_worker, tmp_path):
     podinfo = tmp_path / "annotations"
-    podinfo.write_text('other="x"\ntaskyard.io/drain="true"\ntaskyard.io/draining-since="2026-01-01T00:00:00Z"')
+    podinfo.write_text(
+        'other="x"\ntaskyard.io/drain="true"\ntaskyard.io/draining-since="2026-01-01T00:00:00Z"'
+    )
     send(client, ["late"])
     worker = start_worker(broker, environment={"TASKYARD_PODINFO": str(podinfo)})
     state = worker.state()

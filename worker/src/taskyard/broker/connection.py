@@ -58,7 +58,9 @@ def connect(
     if transport is not None:
         options["transport"] = transport
     try:
-        return Connection(url, **options)
+        connection = Connection(url, **options)
+        connection.get_transport_cls()  # imports the transport, so that what is missing is known now
+        return connection
     except (KeyError, ValueError, ImportError) as error:
         raise ImproperlyConfigured(
             f"broker URL {without_password(url)!r} cannot be used: {error.args[0] if error.args else error}"

@@ -95,11 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
     app = find_app(arguments.app, arguments.workdir)
     options = options_from(arguments, app)
     setup_logging(arguments.loglevel, app.conf.worker_log_format)
-    from taskyard.broker.connection import scheme_of
+    from taskyard.broker.connection import connect
     from taskyard.result.backend import refuse_unknown_backend
     from taskyard.worker.worker import Worker
 
-    scheme_of(app.conf.effective_broker_url())
+    connect(app.conf.effective_broker_url())  # opens nothing, but refuses what can never be opened
     backend = app.conf.effective_result_backend()
     if backend:
         refuse_unknown_backend(backend)

@@ -1,0 +1,124 @@
+"""ETA, countdown, expiry and time limits."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import celery.exceptions
+import pytest
+from billiard.exceptions import TimeLimitExceeded
+
+from tests.integration.worker.harness import wait_until
+
+WAIT = 60
+
+
+def test_a_countdown_is_kept_in_the_broker_and_in_time(broker, celery_client, start_worker):
+    worker = start_worker(broker)
+    started = time.monotonic()
+    result = celery_client.send_task("jobs.add", (1, 2), countdown=3.3)
+    time.sleep(1.0)
+    assert worker.state()["held"] == 0, "nothing is parked in the worker"
+    assert result.get(timeout=WAIT) == 3
+    assert 3.2 < time.monotonic() - started < 20
+
+
+def test_many_delayed_tasks_hold_no_slot(broker, celery_client, start_worker):
+    worker = start_worker(broker, "-c", "1")
+    eta = datetime.now(UTC) + timedelta(seconds=6)
+    late = [celery_client.send_task("jobs.add", (n, 0), eta=eta) for n in range(30)]
+    for n in range(5):
+        assert celery_client.send_task("jobs.add", (n, 1)).get(timeout=5) == n + 1
+    assert datetime.now(UTC) < eta, "too slow a machine for this test"
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    assert [result.get(timeout=WAIT) for result in late] == list(range(30))
+    assert datetime.now(UTC) >= eta
+
+
+def test_delayed_tasks_survive_a_crash(broker, client, start_worker):
+    worker = start_worker(broker)
+    result = client.send_task("jobs.add", (1, 2), countdown=4)
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    time.sleep(1)
+    worker.process.kill()
+    worker.wait()
+    start_worker(broker)
+    assert result.get(timeout=WAIT) == 3
+
+
+def test_an_eta_without_a_zone_is_in_the_app_s(broker, client, start_worker):
+    start_worker(broker)
+    sent = client.send_task(
+        "jobs.add", (1, 2), eta=datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=0.5)
+    )
+    assert sent.get(timeout=WAIT) == 3
+
+
+def test_expired_messages_are_revoked(broker, celery_client, client, start_worker):
+    expired = client.send_task("jobs.mark", ("never",), expires=datetime.now(UTC) - timedelta(seconds=5))
+    worker = start_worker(broker)
+    fine = celery_client.send_task("jobs.mark", ("fine",), expires=300)
+    assert fine.get(timeout=WAIT) == "fine"
+    assert worker.ran() == ["fine"]
+    if broker.kind == "redis":  # RabbitMQ drops expired messages by itself
+        with pytest.raises(celery.exceptions.TaskRevokedError, match="expired"):
+            celery_client.AsyncResult(expired.id).get(timeout=WAIT)
+
+
+def test_a_hard_limit_kills_the_child_and_nothing_else(broker, celery_client, start_worker):
+    worker = start_worker(broker)
+    before = worker.children()
+    with pytest.raises(TimeLimitExceeded):
+        celery_client.send_task("jobs.too_long").get(timeout=WAIT)
+    wait_until(lambda: len(worker.children()) == 2, what="the replacement")
+    assert len(set(before) & set(worker.children())) == 1
+    with pytest.raises(TimeLimitExceeded):
+        celery_client.send_task("jobs.begin_and_mark", ("x", 60), time_limit=0.5).get(timeout=WAIT)
+    assert worker.ran() == ["begin x"]
+    assert worker.state()["failed"] == 2
+
+
+def test_a_soft_limit_lets_the_task_tidy_up(broker, celery_client, start_worker):
+    worker = start_worker(broker)
+    before = worker.children()
+    assert celery_client.send_task("jobs.softly").get(timeout=WAIT) == "tidied up"
+    with pytest.raises(celery.exceptions.SoftTimeLimitExceeded):
+        celery_client.send_task("jobs.mark", ("x", 60), soft_time_limit=0.3).get(timeout=WAIT)
+    assert worker.children() == before
+
+
+def test_short_tasks_never_wait_behind_a_long_one(broker, client, start_worker):
+    worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    for _ in range(300):
+        client.send_task("jobs.echo", ignore_result=True)
+    wait_until(lambda: worker.state()["finished"] == 300, what="a warm pool")
+    # The same task, known to be short, is long for once.
+    for n in range(100):
+        client.send_task("jobs.mark", (f"a{n}",), ignore_result=True)
+    client.send_task("jobs.mark", ("long", 8.0), ignore_result=True)
+    for n in range(200):
+        client.send_task("jobs.mark", (f"b{n}",), ignore_result=True)
+    wait_until(lambda: len(worker.ran()) == 300, what="all short tasks")
+    assert "long" not in worker.ran()
+    assert worker.state()["busy"] == 1
+    wait_until(lambda: len(worker.ran()) == 301, what="the long task")
+    assert set(worker.count().values()) == {1}
+
+
+def test_children_are_replaced_after_their_share(broker, client, start_worker):
+    worker = start_worker(broker, "-c", "1", "--max-tasks-per-child", "3")
+    pids = [client.send_task("jobs.pid").get(timeout=WAIT) for _ in range(9)]
+    assert len(set(pids)) == 3
+    assert all(pids.count(pid) == 3 for pid in pids)
+    assert worker.state()["failed"] == 0
+    burst = [client.send_task("jobs.pid") for _ in range(50)]
+    assert len({result.get(timeout=WAIT) for result in burst}) >= 16
+
+
+def test_children_are_replaced_when_they_grow(broker, client, start_worker):
+    start_worker(broker, "-c", "1", "--max-memory-per-child", str(150 * 1024))
+    first = client.send_task("jobs.pid").get(timeout=WAIT)
+    assert client.send_task("jobs.pid").get(timeout=WAIT) == first
+    assert client.send_task("jobs.eat", (300,)).get(timeout=WAIT) == first
+    assert client.send_task("jobs.pid").get(timeout=WAIT) != first
