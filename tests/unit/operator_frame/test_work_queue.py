@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskyard_operator.kube.errors import Conflict
-from taskyard_operator.logs import TextFormatter
+from taskyard_operator.logs import ABOUT, TextFormatter
 from taskyard_operator.reconcile.work_queue import Key, Reconcile, WorkQueue
 
 A = Key("WorkerPool", "ns", "a")
@@ -320,6 +320,29 @@ def test_an_expected_error_is_one_line_and_an_unexpected_one_has_its_traceback(
     assert "Conflict: changed" in first.getMessage()
     assert second.levelname == "WARNING"
     assert "kind=WorkerPool namespace=ns object=a" in caplog.text
+
+
+def test_what_a_pass_leaves_running_is_not_about_its_key(hurry: Run) -> None:
+    async def main() -> None:
+        said: list[dict[str, str]] = []
+        left: list[asyncio.Task[None]] = []
+
+        async def poll() -> None:
+            while True:
+                said.append(dict(ABOUT.get() or {}))
+                await asyncio.sleep(10)
+
+        async def reconcile(_: str, name: str) -> None:
+            left.append(asyncio.create_task(poll()))
+            await asyncio.sleep(1)
+
+        async with started(reconcile) as queue:
+            queue.add(A)
+            await asyncio.sleep(15)
+        left[0].cancel()
+        assert said == [{"kind": "WorkerPool", "namespace": "ns", "object": "a"}, {}]
+
+    hurry(main())
 
 
 @settings(max_examples=60, deadline=None)

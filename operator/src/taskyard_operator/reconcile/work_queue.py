@@ -173,7 +173,8 @@ class WorkQueue:
     async def _pass(self, key: Key, entry: _Entry, due: float) -> None:
         began = self._now()
         again: float | None
-        ABOUT.set({"kind": key.kind, "namespace": key.namespace, "object": key.name})
+        about = {"kind": key.kind, "namespace": key.namespace, "object": key.name}
+        ABOUT.set(about)
         try:
             async with asyncio.timeout(self._pass_timeout):
                 again = await self._reconcilers[key.kind](key.namespace, key.name)
@@ -187,6 +188,7 @@ class WorkQueue:
         else:
             entry.failures = 0
         finally:
+            about.clear()  # tasks that the pass began and that go on (a poll) are about more than its key
             entry.began = None
             now = self._now()
             result = "error" if entry.failures else "ok"
