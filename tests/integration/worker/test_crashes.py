@@ -1,4 +1,4 @@
-"""Things that die: children, workers, connections, brokers.  Nothing is lost; doubles only where it cannot be helped."""
+"""Children, workers, connections and brokers die: nothing is lost, doubles only where none can help it."""
 
 from __future__ import annotations
 

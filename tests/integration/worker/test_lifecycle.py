@@ -1,4 +1,4 @@
-"""Drain, resume and shutdown: what has begun ends here, what has not goes back, nothing runs twice or never."""
+"""Drain, resume, stop: what has begun ends here, what has not goes back, nothing runs twice or never."""
 
 from __future__ import annotations
 

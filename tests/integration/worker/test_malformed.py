@@ -1,4 +1,4 @@
-"""Messages that are no task messages: each goes to the dead letters with a reason, and the worker works on."""
+"""Messages that are no task messages go to the dead letters with a reason, and the worker works on."""
 
 from __future__ import annotations
 
@@ -60,11 +60,16 @@ CONTENT = {
 def publish(url, own_headers, body, content_type="application/json"):
     with Connection(url) as connection:
         channel = connection.channel()
+        amqp = connection.transport.driver_type == "amqp"
         connection.SimpleQueue("celery").close()
         message = channel.prepare_message(
-            body.encode() if isinstance(body, str) else body, 0, content_type, "utf-8" if content_type else None, own_headers,
-            {"delivery_info": {"exchange": "", "routing_key": "celery"}} if connection.transport.driver_type != "amqp" else {},
-        )  # fmt: skip
+            body.encode() if isinstance(body, str) else body,
+            priority=0,
+            content_type=content_type,
+            content_encoding="utf-8" if content_type else None,
+            headers=own_headers,
+            properties={} if amqp else {"delivery_info": {"exchange": "", "routing_key": "celery"}},
+        )
         channel.basic_publish(message, exchange="", routing_key="celery")
 
 
