@@ -19,10 +19,10 @@ from taskyard.broker.envelope import (
     parse,
     wrapped,
 )
+from taskyard.broker.qos import Held, QoS
 from taskyard.broker.redis.handover import to_head
 from taskyard.broker.redis.intake import Intake, Taken
 from taskyard.broker.redis.names import Names
-from taskyard.broker.redis.qos import Held, QoS
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
 

@@ -24,6 +24,7 @@ from taskyard.broker.envelope import (
     parse,
     wrapped,
 )
+from taskyard.broker.leases import LeaseRules
 from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.pipe import as_exception
 from taskyard.broker.redis.resp import ErrorReply
@@ -31,7 +32,6 @@ from taskyard.broker.redis.session import Session
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS: Final = 5.0
 RECLAIM_SECONDS: Final = 10.0
 DUE_SECONDS: Final = 10.0
 """Between looks into the schedules, for what others put there; each sets an alarm for what it knows of."""
@@ -41,32 +41,6 @@ DUE_EACH: Final = 0.02
 
 RECLAIMED_A_CALL: Final = 100
 DUE_A_CALL: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRules:
-    """``seconds`` of silence after which a worker is lost; ``visibility_timeout`` is kombu's, in seconds."""
-
-    seconds: float
-    visibility_timeout: float
-
-    def __post_init__(self) -> None:
-        if self.seconds < 3:
-            raise ValueError(f"transport option lease_seconds is {self.seconds}: it must be 3 or more")
-        if self.visibility_timeout <= 0:
-            raise ValueError(
-                f"transport option visibility_timeout is {self.visibility_timeout}: it must be positive"
-            )
-
-    @property
-    def beat(self) -> float:
-        """Seconds between signs of life."""
-        return min(BEAT_SECONDS, self.seconds / 3)
-
-    @property
-    def renewal(self) -> float:
-        """Seconds between renewals of the scores that kombu's visibility timeout looks at."""
-        return min(60.0, self.visibility_timeout / 3)
 
 
 @dataclass(frozen=True, slots=True)

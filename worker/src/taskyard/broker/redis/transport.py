@@ -10,17 +10,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from taskyard.broker.envelope import DeadLetters
+from taskyard.broker.leases import LEASE_SECONDS, LeaseRules
+from taskyard.broker.qos import Held
 from taskyard.broker.redis import handover
 from taskyard.broker.redis.channel import Channel
-from taskyard.broker.redis.lease import Lease, LeaseRules, Routes
+from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.poller import Poller
-from taskyard.broker.redis.qos import Held
 from taskyard.broker.redis.session import REPLY_SECONDS, Session
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 1.0
-LEASE_SECONDS = 30.0
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]

@@ -1,0 +1,362 @@
+"""kombu's channel over the SQLite session."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from kombu.transport import virtual
+from kombu.utils.scheduling import cycle_by_name
+
+from taskyard.broker.envelope import (
+    COUNT,
+    DeadLetters,
+    Envelope,
+    UnreadableMessageError,
+    dead,
+    dead_letters,
+    dumps,
+    mark_redelivered,
+    parse,
+    wrapped,
+)
+from taskyard.broker.qos import Held, QoS
+from taskyard.broker.sqlite_session import Session
+from taskyard.broker.sqlite_store import Row, Store
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100
+"""Most messages that one turn takes, so that a crowd of consumers shares a queue."""
+
+
+class Channel(virtual.Channel):  # type: ignore[misc]
+    """A channel whose messages are leased rows; the delivery tag is the row's number."""
+
+    QoS = QoS
+    supports_fanout = True
+    from_transport_options = (
+        *virtual.Channel.from_transport_options,
+        "dead_letters",
+        "queue_order_strategy",
+    )
+    dead_letters: dict[str, Any] | None = None
+    queue_order_strategy = "round_robin"
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self._inbox: deque[Row] = deque()
+        self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
+        self._own_queues: set[str] = set()
+        self._more = False
+        super().__init__(connection, **kwargs)
+        self._queue_cycle = cycle_by_name(self.queue_order_strategy)()
+        self.session: Session = connection.session
+
+    # -- consuming
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
+    ) -> Any:
+        """Take from the queue and call back with each message."""
+        self.session.introduce()
+        result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        self._receivers[queue] = callback, no_ack
+        self._queue_cycle.update(list(dict.fromkeys(self._active_queues)))
+        self.connection.consuming(self)
+        return result
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Take nothing more; what was taken but not handed over is back in the queue when this returns."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if queue is None or queue in self._active_queues:
+            return
+        self._receivers.pop(queue, None)
+        self._queue_cycle.update(list(dict.fromkeys(self._active_queues)))
+        unwanted = [row for row in self._inbox if row.queue == queue]
+        if unwanted:
+            self._inbox = deque(row for row in self._inbox if row.queue != queue)
+            self.give_back([(str(row.id), Held(row.queue, row.envelope)) for row in unwanted])
+        self.flush()
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        """Hold ``prefetch_count`` messages at most; 0 is no limit."""
+        self.qos.prefetch_count = prefetch_count or 0
+
+    @property
+    def held(self) -> int:
+        """How many messages are taken and not settled, handed over or not."""
+        return len(self.qos._delivered) + len(self._inbox)
+
+    @property
+    def _room(self) -> int:
+        limit = self.qos.prefetch_count
+        return min(BATCH, limit - self.held) if limit else BATCH
+
+    def woken(self) -> None:
+        """There may be messages."""
+        self._more = bool(self._receivers)
+
+    def wants(self, store: Store) -> bool:
+        """Whether there is room and something to take."""
+        if not self._more or self._room <= 0:
+            return False
+        self._more = store.any_ready(self._queue_cycle.consume(len(self._receivers)))
+        return self._more
+
+    def take(self, store: Store, worker: str) -> list[Row]:
+        """Lease as many messages as there is room for, shared among the queues."""
+        queues = list(self._queue_cycle.consume(len(self._receivers)))
+        left = self._room
+        taken: list[Row] = []
+        shares = [1] * len(queues) if self.queue_order_strategy == "round_robin" else []
+        for at, queue in enumerate(queues if len(shares) > 1 else ()):
+            rows = store.take(worker, queue, ceil(left / (len(queues) - at)))
+            taken += rows
+            left -= len(rows)
+        for queue in queues:
+            if left > 0:
+                rows = store.take(worker, queue, left)
+                taken += rows
+                left -= len(rows)
+        self._more = left <= 0
+        return taken
+
+    def received(self, rows: list[Row]) -> None:
+        """The lease on these is certain now."""
+        self._inbox.extend(rows)
+        for queue in dict.fromkeys(row.queue for row in rows):
+            self._queue_cycle.rotate(queue)
+
+    def deliver(self) -> int:
+        """Hand over what was taken; returns how many messages."""
+        delivered = 0
+        while self._inbox:
+            row = self._inbox.popleft()
+            receiver = self._receivers.get(row.queue)
+            if receiver is None:
+                self.give_back([(str(row.id), Held(row.queue, row.envelope))])
+                continue
+            message = self._message(row)
+            if message is None:
+                continue
+            callback, no_ack = receiver
+            if no_ack:
+                self.qos.ack(str(row.id))
+            callback(message)
+            delivered += 1
+        return delivered
+
+    def _message(self, row: Row) -> Any:
+        """The message for a consumer, now held; None when it went elsewhere."""
+        tag = str(row.id)
+        delivered = self.qos._delivered
+        if tag in delivered:
+            return None  # the lease on it was lost while we worked on, and has just come back
+        delivered[tag] = Held(row.queue, row.envelope)
+        try:
+            envelope = parse(row.envelope)
+            if row.redelivered:
+                mark_redelivered(envelope)
+            if row.lost:
+                envelope["headers"][COUNT] = row.lost
+                delivered[tag] = Held(row.queue, dumps(envelope))
+            envelope["properties"]["delivery_tag"] = tag
+            message = self.Message(envelope, channel=self)
+        except UnreadableMessageError as error:
+            self._bury(tag, wrapped(row.envelope, tag), f"unreadable message: {error}")
+            return None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self._bury(tag, wrapped(row.envelope, tag), f"unreadable body: {error}")
+            return None
+        if row.lost and self.rule(row.queue).exhausted(row.lost):
+            self._bury(tag, envelope, f"its worker was lost {row.lost} times", delivered=False)
+            return None
+        return message
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """One message of the queue at once, or None."""
+        session = self.session
+        session.introduce()
+        message = None
+        while message is None:
+            if not session.store.any_ready([queue]):
+                return None
+            with session.store.transaction():
+                rows = session.store.take(session.worker, queue, 1)
+            if rows:
+                message = self._message(rows[0])
+        if no_ack:
+            self.qos.ack(message.delivery_tag)
+        return message
+
+    # -- settling
+
+    def settle_ack(self, tag: str) -> None:
+        """Acknowledge; written with the others of this turn."""
+        if tag.isdigit():
+            self.session.ack(int(tag))
+            self._flush_if_idle()
+
+    def give_back(self, messages: Iterable[tuple[str, Held]]) -> None:
+        """Ready again, at their old places."""
+        session = self.session
+        for tag, held in messages:
+            if held.queue is not None:
+                number = int(tag)
+                session.settle(
+                    lambda number=number: session.store.give_back(session.worker, number),  # type: ignore[misc]
+                    held.queue,
+                )
+        self._flush_if_idle()
+
+    def defer(self, delivery_tag: str, due: datetime | float) -> None:
+        """Keep a held message in the broker until ``due`` (aware datetime or unix seconds)."""
+        held = self._release(delivery_tag)
+        if held is None or held.queue is None:
+            return
+        session, number = self.session, int(delivery_tag)
+        moment = due.timestamp() if isinstance(due, datetime) else float(due)
+        session.settle(lambda: session.store.defer(session.worker, number, moment))
+        session.expect_due(moment)
+        self._flush_if_idle()
+
+    def dead_letter(self, delivery_tag: str, reason: str) -> None:
+        """Move a held message to the dead-letter queue of its queue, with the reason in its header."""
+        held = self.qos._delivered.get(delivery_tag)
+        self._bury(delivery_tag, parse(held.text) if held is not None and held.queue else {}, reason)
+
+    def _bury(self, tag: str, envelope: Envelope, reason: str, *, delivered: bool = True) -> None:
+        held = self._release(tag)
+        if held is None or held.queue is None:
+            return
+        session, number, target = self.session, int(tag), self.rule(held.queue).queue
+        text = dumps(dead(envelope, reason=reason, queue=held.queue, target=target, delivered=delivered))
+        session.settle(lambda: session.store.move(session.worker, number, target, text), target)
+        self._flush_if_idle()
+        logger.warning("a message of queue %r went to %r: %s", held.queue, target, reason)
+
+    def _release(self, tag: str) -> Held | None:
+        held: Held | None = self.qos._delivered.pop(tag, None)
+        if held is None:
+            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
+        return held
+
+    def rule(self, queue: str) -> DeadLetters:
+        """The dead-letter rule of a queue."""
+        return dead_letters(self.dead_letters, queue)
+
+    def _flush_if_idle(self) -> None:
+        """Outside of a loop nobody would write it later."""
+        if self.connection is not None and not self.connection.in_turn:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all settlements; they are done when this returns."""
+        self.session.flush()
+
+    def _restore(self, message: Any) -> None:
+        self.qos.reject(message.delivery_tag, requeue=True)
+
+    def give_back_all(self) -> None:
+        """Everything held or taken is ready again when this returns."""
+        if self.session.usable:
+            waiting = [(str(row.id), Held(row.queue, row.envelope)) for row in self._inbox]
+            self._inbox.clear()
+            held = list(self.qos._delivered.items())
+            self.qos._delivered.clear()
+            self.give_back(held + waiting)
+            self.flush()
+
+    def close(self) -> None:
+        """Give back everything held, then close."""
+        if not self.closed:
+            transport = self.connection
+            try:
+                self._receivers.clear()
+                if self.do_restore and self._qos is not None:
+                    self._qos.restore_unacked_once()
+                self._drop_own_queues()
+            except transport.connection_errors as error:
+                logger.info("not everything could be given back: %s", error)
+            finally:
+                transport.release(self)
+        super().close()
+
+    def _drop_own_queues(self) -> None:
+        if self._own_queues and self.session.usable:
+            with self.session.store.transaction():
+                for queue in self._own_queues:
+                    self.session.store.delete_queue(queue)
+
+    # -- publishing and queues
+
+    def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
+        store = self.session.store
+        priority, text = self._get_message_priority(message, reverse=False), dumps(message)
+        with store.transaction():
+            store.put(queue, priority, text)
+        self.session.bell.ring(queue)
+
+    def _put_fanout(self, exchange: str, message: Envelope, routing_key: str, **kwargs: Any) -> None:
+        store, text = self.session.store, dumps(message)
+        queues = {queue for _, _, queue in store.bindings(exchange)}
+        with store.transaction():
+            for queue in queues:
+                store.put(queue, 0, text)
+        for queue in queues:
+            self.session.bell.ring(queue)
+
+    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
+        owner = None
+        if auto_delete:
+            self.session.introduce()
+            self._own_queues.add(queue)
+            owner = self.session.worker
+        if not self.session.store.is_declared(queue):
+            with self.session.store.transaction():
+                self.session.store.declare(queue, owner)
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        return self.session.store.has_queue(queue)
+
+    def _size(self, queue: str) -> int:
+        return self.session.store.size(queue)
+
+    def _purge(self, queue: str) -> int:
+        with self.session.store.transaction():
+            return self.session.store.purge(queue)
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        """Delete a queue with all its messages and bindings."""
+        if if_empty and self._size(queue):
+            return
+        self.state.queue_bindings_delete(queue)
+        self._own_queues.discard(queue)
+        with self.session.store.transaction():
+            self.session.store.delete_queue(queue)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        with self.session.store.transaction():
+            self.session.store.bind(exchange, routing_key or "", pattern or "", queue)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remove a binding."""
+        self.state.binding_delete(queue, exchange, routing_key)
+        with self.session.store.transaction():
+            self.session.store.unbind(exchange or "", routing_key, queue)
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        """The bindings of an exchange, whoever made them."""
+        return self.session.store.bindings(exchange)
