@@ -16,7 +16,7 @@ SERVED = (
     200,
     {"resources": [{"name": "taskqueues"}, {"name": "workerpools"}, {"name": "workerpools/scale"}]},
 )
-EMPTY = (200, {"items": []})
+EMPTY: Answer = (200, {"items": []})
 
 
 def preflight(folder: Path, settings: Settings, *answers: Answer) -> list[str]:
