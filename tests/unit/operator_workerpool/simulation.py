@@ -1,9 +1,9 @@
-"""A small cluster in memory: API server, controllers with stale caches, kubelets that report late, workers, a queue.
+"""A small cluster in memory: API server, controllers with stale caches, late kubelets, workers, a queue.
 
-What is modelled is what an operator can get wrong: the Deployment and ReplicaSet controllers act on what their
-watches have delivered so far (each stream with its own lag), a ReplicaSet releases pods that lost their label and
-adopts those that have it, waits for what it created or deleted to be seen, and kills in Kubernetes' own order
-(not assigned, pending, not ready, deletion cost, youngest); a kubelet starts a container and tells about it up to
+What is modelled is what an operator can get wrong: the Deployment and ReplicaSet controllers act on what
+their watches have delivered so far (each stream with its own lag), a ReplicaSet releases pods that lost their
+label and adopts those that have it, waits for what it created or deleted to be seen, and kills in Kubernetes'
+own order (not assigned, pending, not ready, youngest); a kubelet starts a container and tells about it up to
 a second later; a worker takes messages from the moment it runs, whatever the API server says.
 """
 
@@ -16,7 +16,7 @@ import marshal
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from taskyard_operator.core.observation import rfc3339, unix
 from taskyard_operator.core.queue import BrokerFailure, QueueDepth, QueueSample
@@ -30,9 +30,12 @@ NAMESPACE, POOL = "default", "pool"
 TICK = 0.05
 
 
-def _copy(body: Any) -> Any:
+_T = TypeVar("_T")
+
+
+def _copy(body: _T) -> _T:
     """A deep copy of JSON; ten times as fast as copy.deepcopy."""
-    return marshal.loads(marshal.dumps(body))
+    return cast("_T", marshal.loads(marshal.dumps(body)))
 
 
 class OperatorDiedError(BaseException):
@@ -587,9 +590,9 @@ class ApiServer:
             live["metadata"]["generation"] += 1
         _merge(live, patch)
         self.cluster.put(resource.plural, live)
-        if "deletionTimestamp" in live["metadata"] and not live["metadata"].get("finalizers"):
-            if resource.plural != "pods":
-                self.cluster.drop(resource.plural, name)
+        ending = "deletionTimestamp" in live["metadata"] and not live["metadata"].get("finalizers")
+        if ending and resource.plural != "pods":
+            self.cluster.drop(resource.plural, name)
         await self.written(before=False)
         return _copy(live)
 

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order, and wherever the operator dies: no task is interrupted, and it settles."""
+"""Whatever happens, and wherever the operator dies: no task is interrupted, and the pool settles."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def do(operator: Operator, step: Step) -> None:
                 cluster.delete_pod(pod, "an eviction")
 
 
-def watched(operator: Operator, seconds: float) -> None:
+def watched(operator: Operator, seconds: float, *, most: int = MAX + 2) -> None:
     """Run in small pieces, looking at what must always hold."""
     cluster = operator.cluster
     until = cluster.now + seconds
@@ -86,7 +86,7 @@ def watched(operator: Operator, seconds: float) -> None:
         operator.run(min(0.5, until - cluster.now + 0.01))
         assert cluster.kills == []
         # With a surge of a quarter; never more than is allowed, however many operators died on the way.
-        assert cluster.replicas <= MAX + 2
+        assert cluster.replicas <= most
 
 
 def planned(operator: Operator) -> tuple[Action, ...]:
@@ -114,9 +114,9 @@ def settle(operator: Operator, *, replicas: int, limit: float = 600.0) -> None:
         watched(operator, 5.0)
         resting = not cluster.queue and all(worker.busy == 0 for worker in cluster.workers.values())
         alone = len(cluster.table("deployments")) == 1
-        if resting and alone and len(cluster.pods()) == cluster.replicas == replicas:
-            if not planned(operator):
-                return
+        still = len(cluster.pods()) == cluster.replicas == replicas
+        if resting and alone and still and not planned(operator):
+            return
     pods = [(pod["metadata"]["name"], pod["metadata"]["labels"], pod["status"]) for pod in cluster.pods()]
     raise AssertionError(
         f"it did not settle: {len(cluster.queue)} wait, {cluster.replicas}, {planned(operator)}, {pods}"
@@ -158,3 +158,221 @@ def test_deleting_the_pool_waits_for_every_task(seed: int, script: list[Step]) -
     assert cluster.kills == []
     assert cluster.table("deployments") == {}
     assert cluster.pods() == []
+
+
+def running(cluster: Cluster, revision: str | None = None) -> int:
+    """Workers that consume, as they themselves see it."""
+    found = 0
+    for pod in cluster.pods():
+        worker = cluster.workers.get(pod["metadata"]["uid"])
+        mine = revision is None or pod["metadata"]["labels"]["taskyard.io/revision"] == revision
+        found += bool(mine and worker and not worker.drained and not worker.stopping)
+    return found
+
+
+def until(operator: Operator, what: Any, *, limit: float = 60.0) -> None:
+    """Run until something holds."""
+    end = operator.cluster.now + limit
+    while not what():
+        assert operator.cluster.now < end, "it did not happen in time"
+        watched(operator, 0.2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_from_zero_straight_to_what_is_needed(seed: int) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, autoscaling=SCALING)
+    watched(operator, 8.0)
+    assert cluster.replicas == 0
+    cluster.publish(60, 10.0)
+    sent = cluster.now
+    until(operator, lambda: cluster.replicas > 0)
+    # The poll is a second old at most, and at zero the pool is looked at at least every five.
+    assert cluster.now - sent < 7.0
+    assert cluster.replicas == MAX
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), least=st.integers(0, 3))
+def test_draining_workers_come_back_before_any_is_made(seed: int, least: int) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, spec={"replicas": 4})
+    until(operator, lambda: running(cluster) == 4)
+    cluster.publish(8, 60.0)
+    watched(operator, 4.0)
+    before = {pod["metadata"]["name"] for pod in cluster.pods()}
+    change(cluster, replicas=least)
+    until(operator, lambda: running(cluster) == least and cluster.replicas == least)
+    watched(operator, 3.0)
+    change(cluster, replicas=4)
+    changed = cluster.now
+    until(operator, lambda: running(cluster) == 4)
+    assert cluster.now - changed < 2.0
+    until(operator, lambda: len(cluster.pods(active=True)) == 4 and cluster.replicas == 4)
+    watched(operator, 5.0)
+    assert {pod["metadata"]["name"] for pod in cluster.pods()} == before
+    assert all(
+        [owner["kind"] for owner in pod["metadata"]["ownerReferences"]] == ["ReplicaSet"]
+        for pod in cluster.pods()
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    wanted=st.integers(1, 6),
+    surge=st.sampled_from(["25%", "100%", 1]),
+    busy=st.booleans(),
+    dies=st.one_of(st.none(), st.tuples(st.integers(1, 25), st.booleans())),
+)
+def test_a_rollout_never_goes_below_what_was_ready(
+    seed: int, wanted: int, surge: str | int, busy: bool, dies: tuple[int, bool] | None
+) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, spec={"replicas": wanted, "rollout": {"maxSurge": surge}})
+    until(operator, lambda: running(cluster) == wanted)
+    if busy:
+        cluster.publish(wanted * 3, 25.0)
+    watched(operator, 2.0)
+    change(cluster, image="shop:2")
+    if dies is not None:
+        operator.api.dies_at, operator.api.dies_before = operator.api.writes + dies[0], dies[1]
+    end = cluster.now + 300.0
+    while images(cluster) != ["shop:2"] * wanted or len(cluster.table("deployments")) != 1:
+        watched(operator, 0.1, most=2 * wanted if surge == "100%" else wanted + 2)
+        assert running(cluster) >= wanted
+        assert cluster.now < end
+
+
+def images(cluster: Cluster) -> list[str]:
+    return [pod["spec"]["containers"][0]["image"] for pod in cluster.pods()]
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_version_that_cannot_start_leaves_the_old_one_working_and_scaled(seed: int) -> None:
+    cluster = Cluster(seed)
+    cluster.broken_images.add("shop:broken")
+    operator = make(
+        cluster, autoscaling={**SCALING, "minReplicas": 2}, spec={"rollout": {"progressDeadline": "20s"}}
+    )
+    until(operator, lambda: running(cluster) == 2)
+    change(cluster, image="shop:broken")
+    watched(operator, 40.0)
+    assert running(cluster) == 2
+    conditions = status_conditions(cluster)
+    assert conditions["Progressing"]["reason"] == "ProgressDeadlineExceeded"
+    assert conditions["Degraded"]["reason"] == "ImagePullFailed"
+    # The old one follows the load meanwhile.
+    cluster.publish(40, 5.0)
+    until(operator, lambda: running(cluster) > 4)
+    # And the way back is no rollout at all.
+    change(cluster, image="shop:1")
+    until(operator, lambda: len(cluster.table("deployments")) == 1, limit=120.0)
+    assert status_conditions(cluster)["Degraded"]["status"] == "False"
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), failures=st.integers(1, 40))
+def test_stale_figures_never_scale_down(seed: int, failures: int) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, autoscaling=SCALING)
+    cluster.publish(30, 4.0)
+    until(operator, lambda: running(cluster) >= 6)
+    before = cluster.replicas
+    cluster.failing = "Unreachable"
+    for _ in range(failures):
+        watched(operator, 1.0)
+        assert cluster.replicas >= before
+    if failures > 3:
+        assert status_conditions(cluster)["ScalingActive"]["reason"] == "MetricsStale"
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_new_operator_makes_no_wrong_step(seed: int) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, autoscaling=SCALING)
+    for _ in range(60):
+        cluster.publish(2, 3.0)
+        watched(operator, 1.0)
+    before = cluster.replicas
+    operator.restart()
+    for _ in range(10):
+        cluster.publish(2, 3.0)
+        watched(operator, 1.0)
+        assert before <= cluster.replicas <= before + 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_drain_timeout_is_the_only_thing_that_stops_a_busy_worker(seed: int) -> None:
+    cluster = Cluster(seed)
+    operator = make(cluster, spec={"replicas": 2, "shutdown": {"drainTimeout": "10s"}})
+    until(operator, lambda: running(cluster) == 2)
+    cluster.publish(4, 500.0)
+    watched(operator, 3.0)
+    names = {pod["metadata"]["name"] for pod in cluster.pods()}
+    change(cluster, replicas=1)
+    watched(operator, 9.0)
+    assert {pod["metadata"]["name"] for pod in cluster.pods()} == names
+    cluster.allowed_kills |= names
+    watched(operator, 8.0)
+    assert len(cluster.pods()) == 1
+    assert [reason for reason, _ in cluster.events].count("DrainTimedOut") >= 1
+
+
+def test_a_worker_that_does_not_answer_is_left_alone() -> None:
+    cluster = Cluster(5)
+    operator = make(cluster, spec={"replicas": 3})
+    until(operator, lambda: running(cluster) == 3)
+    cluster.publish(1, 300.0)
+    watched(operator, 3.0)
+    busy = next(
+        pod["metadata"]["name"] for pod in cluster.pods() if cluster.workers[pod["metadata"]["uid"]].busy
+    )
+    cluster.unreachable = {busy}
+    change(cluster, replicas=0)
+    watched(operator, 30.0)
+    assert [pod["metadata"]["name"] for pod in cluster.pods()] == [busy]
+    cluster.unreachable = set()
+    watched(operator, 10.0)
+    assert cluster.replicas == 0  # it drains now
+    assert len(cluster.pods(active=False)) == 1
+
+
+def test_what_is_not_supported_is_said_and_nothing_is_made() -> None:
+    cluster = Cluster(1)
+    operator = make(cluster, spec={"runtime": "celery"})
+    cluster.publish(5, 1.0)
+    watched(operator, 10.0)
+    condition = status_conditions(cluster)["Degraded"]
+    assert condition["reason"] == "NotSupported"
+    assert "spec.runtime" in condition["message"]
+    assert cluster.table("deployments") == {}
+
+
+def test_dry_run_and_paused_only_recommend() -> None:
+    for field in ("dryRun", "paused"):
+        cluster = Cluster(2)
+        operator = make(cluster, autoscaling={**SCALING, field: True})
+        cluster.publish(20, 5.0)
+        watched(operator, 10.0)
+        assert cluster.replicas == 0
+        assert cluster.pool is not None
+        assert cluster.pool["status"]["desiredReplicas"] == (5 if field == "dryRun" else 0)
+
+
+def test_a_missing_queue_is_named() -> None:
+    cluster = Cluster(1)
+    operator = make(cluster, spec={"queues": ["q", "mail"]})
+    watched(operator, 3.0)
+    condition = status_conditions(cluster)["Degraded"]
+    assert condition["reason"] == "QueueNotFound"
+    assert "mail" in condition["message"]
+
+
+def status_conditions(cluster: Cluster) -> dict[str, Any]:
+    assert cluster.pool is not None
+    return {item["type"]: item for item in cluster.pool["status"]["conditions"]}

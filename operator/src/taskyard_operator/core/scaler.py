@@ -22,7 +22,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from taskyard_operator.core.demand import LONGEST_GAP, Demand, QueueReading, WorkerTotals, learn
+from taskyard_operator.core.demand import (
+    LONGEST_GAP,
+    TRUSTED_AFTER,
+    Demand,
+    QueueReading,
+    WorkerTotals,
+    learn,
+)
 
 LONGEST_WINDOW = 300.0
 """Seconds: a slow start lengthens the window before a step down by at most this."""
@@ -272,10 +279,11 @@ def _downward(
             return current, Rule.MAX
         return current, Rule.MIN if needed < policy.min_replicas else Rule.DEMAND
     assert memory.observed_since is not None
-    if inputs.now - memory.observed_since < window:
-        return current, Rule.OBSERVING
-    if idle:
+    observed = inputs.now - memory.observed_since
+    if idle and observed >= window:
         return policy.min_replicas, Rule.IDLE
+    if observed < max(window, TRUSTED_AFTER):
+        return current, Rule.OBSERVING  # the rate is not known well enough yet to say what can be spared
     highest = max(value for _, value in memory.needs)
     target = _clamp(max(highest, 1), policy.min_replicas, policy.max_replicas)
     if target >= current:
