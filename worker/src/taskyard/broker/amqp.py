@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.acks import AckWindow
+from taskyard.broker.amqp_reader import AmqpReader
 from taskyard.broker.delay import bucket_for
 from taskyard.broker.delivery import Delivery
 from taskyard.broker.link import Link
@@ -53,10 +54,15 @@ class AmqpLink(Link):
         self._unconfirmed: dict[int, int] = {}
         self._sequence = 0
         self._heartbeat: Any = None
+        self._reader: AmqpReader | None = None
+        #: Received and not handed over: callbacks of py-amqp must not call the broker themselves.
+        self._arrived: list[Delivery] = []
+        #: Originals of copies that RabbitMQ refused.
+        self._refused_tags: list[int] = []
 
     def register(self, loop: Any) -> None:
-        """Also send heartbeats, at half the interval that was negotiated."""
-        super().register(loop)
+        """Read in our own way (amqp_reader.py); send heartbeats well within the negotiated interval."""
+        self._reader = AmqpReader(self.connection.connection, loop, self._hand_over)
         interval = self.connection.get_heartbeat_interval()
         if interval:
             self._heartbeat = loop.call_repeatedly(max(interval / 4, 0.5), self._check_heartbeat)
@@ -99,6 +105,20 @@ class AmqpLink(Link):
             callback=lambda raw: self._received(queue, raw),
             on_cancel=lambda _tag: self._cancelled(queue),
         )
+
+    def _received(self, queue: str, raw: Any) -> None:
+        self._arrived.append(self._delivery(queue, raw))
+
+    def _hand_over(self) -> None:
+        while self._arrived:
+            arrived, self._arrived = self._arrived, []
+            for delivery in arrived:
+                self._on_delivery(delivery)
+
+    def cancel(self) -> None:
+        """Also hand over what came before RabbitMQ's answer."""
+        super().cancel()
+        self._hand_over()
 
     def _cancelled(self, queue: str) -> None:
         raise BrokerDisconnected(
@@ -187,11 +207,9 @@ class AmqpLink(Link):
 
     def _refused(self, sequence: int, multiple: bool) -> None:
         for tag in self._answered(sequence, multiple):
-            logger.warning(
-                "RabbitMQ refused the copy of message %s; the original goes back to its queue", tag
-            )
+            logger.warning("RabbitMQ refused a copy of message %s, which goes back to its queue", tag)
             self._window.forget(tag)
-            self.channel.basic_reject(tag, requeue=True)
+            self._refused_tags.append(tag)
 
     def _answered(self, sequence: int, multiple: bool) -> list[int]:
         if not multiple:
@@ -201,7 +219,13 @@ class AmqpLink(Link):
 
     def flush_turn(self) -> None:
         """Send the acknowledgements of this turn."""
+        if self._arrived:
+            self._hand_over()
+        while self._refused_tags:
+            self.channel.basic_reject(self._refused_tags.pop(), requeue=True)
         self._window.flush(self.channel.basic_ack)
+        if self._reader is not None:
+            self._reader.look_again()
 
     flush = flush_turn
 
@@ -219,11 +243,15 @@ class AmqpLink(Link):
     def close(self) -> None:
         """End the connection in good order."""
         self._stop_heartbeat()
+        if self._reader is not None:
+            self._reader.stop()
         super().close()
 
     def abandon(self) -> None:
         """Drop the connection."""
         self._stop_heartbeat()
+        if self._reader is not None:
+            self._reader.stop()
         super().abandon()
 
     def _stop_heartbeat(self) -> None:

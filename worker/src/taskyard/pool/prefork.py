@@ -36,8 +36,8 @@ class _Worker:
     """One child as the parent sees it."""
 
     __slots__ = (
-        "answered", "board", "born", "closing", "exceeded", "given", "jobs", "last", "out", "pid", "pidfd",
-        "reader", "sock", "taken_back", "unsent", "writing",
+        "answered", "board", "born", "closing", "exceeded", "given", "jobs", "last", "long", "out", "pid",
+        "pidfd", "reader", "sock", "taken_back", "unsent", "writing",
     )  # fmt: skip
 
     def __init__(self, pid: int, sock: socket.socket, board: Board) -> None:
@@ -48,6 +48,8 @@ class _Worker:
         self.reader = FrameReader()
         #: seq -> (name, is short), in the order in which the child runs them.
         self.jobs: dict[int, tuple[str, bool]] = {}
+        #: How many of them are not known to be short.
+        self.long = 0
         self.out: list[Job] = []
         self.unsent = bytearray()
         self.writing = False
@@ -59,6 +61,21 @@ class _Worker:
         #: seq -> hard limit for which the child is being killed.
         self.exceeded: tuple[int, float] | None = None
         self.taken_back: set[int] = set()
+
+    def add(self, job: Job, short: bool) -> None:
+        """The job is the child's from now on."""
+        self.jobs[job.seq] = (job.name, short)
+        self.long += not short
+        self.out.append(job)
+        self.given += 1
+        self.last = job.seq
+
+    def drop(self, seq: int) -> tuple[str, bool] | None:
+        """The job is the child's no more; what was known of it."""
+        known = self.jobs.pop(seq, None)
+        if known is not None:
+            self.long -= not known[1]
+        return known
 
 
 class PreforkPool(Pool):
@@ -87,6 +104,7 @@ class PreforkPool(Pool):
         self._closed = False
         self._inherited: set[int] = set()
         self._forked = 0
+        self._chosen: _Worker | None = None
         #: Held while a process is forked: other threads wait outside of critical sections.
         self.fork_guard: Any = contextlib.nullcontext()
 
@@ -171,14 +189,13 @@ class PreforkPool(Pool):
         self._maybe_retire(worker)
 
     def _collect(self, worker: _Worker, data: bytes, outcomes: list[Outcome]) -> None:
-        jobs = worker.jobs
         for frame in worker.reader.feed(data):
             for item in frame:
                 outcome = Outcome._make(item)
                 if outcome.disposition == PROGRESS:
                     outcomes.append(outcome)
                     continue
-                known = jobs.pop(outcome.seq, None)
+                known = worker.drop(outcome.seq)
                 if outcome.worn:
                     worker.closing = True
                 if outcome.disposition == SKIPPED:
@@ -276,17 +293,17 @@ class PreforkPool(Pool):
 
     def accepts(self, name: str) -> bool:
         """A free child, or for short tasks one that has only short ones and not too many."""
-        return self._choose(name) is not None
+        self._chosen = self._choose(self._pace.depth(name))
+        return self._chosen is not None
 
-    def _choose(self, name: str) -> _Worker | None:
-        depth = self._pace.depth(name)
+    def _choose(self, depth: int) -> _Worker | None:
         best: _Worker | None = None
         least = depth
         for worker in self._workers.values():
             held = len(worker.jobs)
-            if held >= least or worker.closing or (self._max_tasks and worker.given >= self._max_tasks):
+            if held >= least or worker.long or worker.closing:
                 continue
-            if held and not all(short for _, short in worker.jobs.values()):
+            if self._max_tasks and worker.given >= self._max_tasks:
                 continue
             best, least = worker, held
             if not held:
@@ -295,12 +312,10 @@ class PreforkPool(Pool):
 
     def submit(self, job: Job, limits: Limits) -> None:
         """Give the job to the child with the least work."""
-        worker = self._choose(job.name)
+        worker = self._chosen
         assert worker is not None, "submit only after accepts"
-        worker.jobs[job.seq] = (job.name, self._pace.depth(job.name) > 1)
-        worker.out.append(job)
-        worker.given += 1
-        worker.last = job.seq
+        short = self._pace.depth(job.name) > 1
+        worker.add(job, short)
         for limit, action in ((limits.soft, self._check_soft), (limits.hard, self._check_hard)):
             if limit is not None:
                 self.loop.call_later(limit, action, worker, job.seq, limit)
@@ -322,7 +337,7 @@ class PreforkPool(Pool):
             try:
                 worker.unsent += pack_frame([job])
             except (TypeError, ValueError, OverflowError) as error:
-                del worker.jobs[job.seq]
+                worker.drop(job.seq)
                 outcome = Outcome(
                     job.seq, MALFORMED, "FAILURE", [], 0.0, f"headers cannot be passed on: {error}"
                 )
@@ -396,6 +411,7 @@ class PreforkPool(Pool):
             if known is not None:
                 self._pace.observe(known[0], now - worker.board.begun_at())
                 worker.jobs[begun] = (known[0], False)
+                worker.long += known[1]
             if any(seq < begun for seq in worker.jobs):
                 _signal(worker.pidfd, signal.SIGUSR2)
         returned = self._take_back_from(blocked)
@@ -412,7 +428,7 @@ class PreforkPool(Pool):
         for worker in workers:
             unsent, worker.out = worker.out, []
             for job in unsent:
-                worker.jobs.pop(job.seq, None)
+                worker.drop(job.seq)
                 returned.append(job.seq)
             begun = worker.board.begun()
             if any(seq > begun for seq in worker.jobs):
@@ -423,7 +439,7 @@ class PreforkPool(Pool):
         for worker in asked:
             begun = worker.board.begun()
             for seq in [seq for seq in worker.jobs if seq > begun]:
-                del worker.jobs[seq]
+                worker.drop(seq)
                 worker.taken_back.add(seq)
                 returned.append(seq)
         return returned

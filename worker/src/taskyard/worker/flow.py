@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskyard.broker.link import Link
     from taskyard.pool.pace import Pace
+    from taskyard.pool.pool import Pool
     from taskyard.worker.consumer import Consumer
 
-#: Ready messages that have waited this long, seconds, without anything beginning are given back.
-_SURPLUS_SECONDS = 0.1
+#: Ready messages are given back when nothing has begun or ended, and all tasks have run, for this long,
+#: seconds.
+_SURPLUS_SECONDS = 0.5
 
 
 class Flow:
@@ -19,11 +21,12 @@ class Flow:
     short.
     """
 
-    def __init__(self, slots: int, multiplier: int, pace: Pace, consumer: Consumer) -> None:
+    def __init__(self, slots: int, multiplier: int, pace: Pace, consumer: Consumer, pool: Pool) -> None:
         self._base = max(1, slots * multiplier)
         self._slots = slots
         self._pace = pace
         self._consumer = consumer
+        self._pool = pool
 
     def prefetch(self) -> int:
         """The count that fits now."""
@@ -45,8 +48,11 @@ class Flow:
 
     def give_back_surplus(self, link: Link) -> None:
         """Messages fetched for short tasks go back when the tasks turn out not to be short."""
-        consumer = self._consumer
-        if not consumer.ready or monotonic() - consumer.progress_at < _SURPLUS_SECONDS:
+        consumer, now = self._consumer, monotonic()
+        if not consumer.ready or now - consumer.progress_at < _SURPLUS_SECONDS:
+            return
+        # A machine that is too busy to run the children is no reason to give anything back.
+        if any(now - each.began < _SURPLUS_SECONDS for each in self._pool.running()):
             return
         keep = max(0, self._base - len(consumer.running))
         if len(consumer.ready) > keep and link.adjustable:

@@ -123,7 +123,9 @@ class Worker:
         self.settler = Settler(open_store(self.app.conf, loop))
         limits = Limits(self.options.time_limit, self.options.soft_time_limit)
         self.consumer = Consumer(self.app, loop, self.pool, self.settler, self.state, self.rules, limits)
-        self.flow = Flow(self.state.slots, self.options.prefetch_multiplier, self.pace, self.consumer)
+        self.flow = Flow(
+            self.state.slots, self.options.prefetch_multiplier, self.pace, self.consumer, self.pool
+        )
         url = self.app.conf.effective_broker_url()
         self.supervisor = Supervisor(loop, url, self._open_link, self._on_open, self._on_lost)
         loop.before_tick.append(self._end_of_turn)
