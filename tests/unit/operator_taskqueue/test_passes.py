@@ -237,9 +237,11 @@ def test_a_broker_that_hangs_holds_one_runner() -> None:
             world.polled(name=name)
         hanging = asyncio.create_task(world.run("a"))
         await world.broker.entered.wait()
-        assert await world.run("b") == pytest.approx(0.2)
+        assert await world.run("b") == 20
+        assert world.woken == []
         world.broker.gate.set()
         await hanging
+        assert world.woken == ["b"]  # its turn
         await world.run("b")
         assert [plan.queue.name for plan in world.broker.ensured] == ["a", "b"]
 

@@ -32,6 +32,7 @@ from taskyard_operator.reconcile.taskqueue_api import KubeApi
 from taskyard_operator.reconcile.taskqueue_claims import BrokerQueue, Claim, Claims
 from taskyard_operator.reconcile.taskqueue_deletion import BrokerQueueRemover
 from taskyard_operator.reconcile.taskqueue_status import StatusWriter
+from taskyard_operator.reconcile.taskqueue_turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ RESYNC = 120.0
 
 _RETRY = 10.0
 _DELETION_RETRY = 5.0
-_BUSY_RETRY = 0.2
+_WAITED_ENOUGH = 20.0
+"""Seconds after which a TaskQueue asks again for its turn, should it have been passed over."""
+_SOON = 0.2
 _BROKER_LIMIT = 15.0
 _SETTLED = 2.0
 """Seconds after a declaration in which a poll may still tell what was before."""
@@ -93,7 +96,7 @@ class TaskQueueReconciler:
         self._claims = Claims()
         self._seeding: asyncio.Task[None] | None = None
         self._known: dict[tuple[str, str], _Known] = {}
-        self._busy: set[str] = set()
+        self._turns = Turns(wake)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """One pass; the seconds until the next one is wanted, or None."""
@@ -136,15 +139,17 @@ class TaskQueueReconciler:
         if (holder := await self._holder(queue, broker)) is not None:
             return _sooner(RESYNC, await self._write(body, queue, replace(view, holder=holder)))
         if self._must_ensure(queue, known, view):
-            # One TaskQueue of a broker at a time: one that hangs holds one runner, not all.
-            if broker.identity in self._busy:
-                return _BUSY_RETRY
-            await self._ensure(queue, known, broker, plan)
+            if not self._turns.take(broker.identity, namespace, name):
+                return _WAITED_ENOUGH
+            try:
+                await self._ensure(queue, known, broker, plan)
+            finally:
+                self._turns.done(broker.identity)
             if known.failure is None and sample is not None and sample.failure is not None:
                 view = replace(view, sample=replace(sample, failure=None))  # it was of before
                 self._poller.poll_soon(namespace, name)
         view = replace(view, ensured=known.ensured_for(queue), failure=known.failure)
-        wait = max(known.due - self._clock(), _BUSY_RETRY) if known.generation >= 0 else None
+        wait = max(known.due - self._clock(), _SOON) if known.generation >= 0 else None
         return _sooner(wait, await self._write(body, queue, view))
 
     def _remember(self, queue: TaskQueue) -> _Known:
@@ -185,7 +190,6 @@ class TaskQueueReconciler:
 
     async def _ensure(self, queue: TaskQueue, known: _Known, broker: Broker, plan: QueuePlan) -> None:
         """Declare, and remember what came of it."""
-        self._busy.add(broker.identity)
         known.generation = queue.metadata.generation
         try:
             async with asyncio.timeout(_BROKER_LIMIT):
@@ -195,8 +199,6 @@ class TaskQueueReconciler:
             known.failure = BrokerFailure(reason, str(problem) or "the broker did not answer in time")
             known.due = self._clock() + _RETRY
             return
-        finally:
-            self._busy.discard(broker.identity)
         known.failure, known.ensured_generation = None, queue.metadata.generation
         known.at = self._clock()
         # Spread, so that TaskQueues applied together are not looked at together for ever.
