@@ -9,7 +9,7 @@ from typing import Any
 import redis.asyncio as aioredis
 from redis import exceptions
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
 from taskyard_operator.api.names import QueueReason
@@ -251,6 +251,18 @@ def _explain(problem: BaseException, address: BrokerAddress, origin: str) -> Bro
         )
     if isinstance(problem, exceptions.ResponseError):
         return BrokerError(QueueReason.REQUEST_REFUSED, f"{address} refused a command: {text[:300]}")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return BrokerError(
+            QueueReason.INVALID_CERTIFICATE,
+            f"the certificate of {address} is not trusted: put its authority's certificate into key ca.crt of"
+            " the Secret",
+        )
+    if isinstance(problem, MasterNotFoundError):
+        return BrokerError(
+            QueueReason.UNREACHABLE,
+            f"{address}: Sentinel names no master ({text[:200]}): check key master-name of the broker Secret"
+            f" ({_MASTER} without it), and that the master runs",
+        )
     if isinstance(problem, exceptions.TimeoutError | TimeoutError):
         text = "no answer in time"
     return BrokerError(
