@@ -150,7 +150,8 @@ class TaskQueueSpec(ApiModel):
         ),
     ] = QueueType.CLASSIC
     """RabbitMQ only. classic is what a plain Celery client declares; quorum is replicated, and clients must
-    then be configured with task_default_queue_type = "quorum". Cannot change.
+    then be configured with task_create_missing_queue_type = "quorum" (task_default_queue_type for their
+    default queue). Cannot change.
     """
 
     max_priority: Annotated[int, Field(ge=0, le=255)] | None = None
@@ -254,7 +255,7 @@ class TaskQueueStatus(ApiModel):
     """How long the oldest message has waited, where the broker can tell."""
 
     last_polled: Timestamp | None = None
-    """When the broker was last read; these numbers are refreshed at most every 15 seconds, the operator's
+    """When the broker was last read; these numbers are refreshed at most every 10 seconds, the operator's
     metrics have them live.
     """
 
@@ -263,7 +264,7 @@ class TaskQueueStatus(ApiModel):
         Field(max_length=16),
         Schema({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = ()
-    """Ready, BrokerReachable, Drifted and, while it is being deleted, Deleting."""
+    """Ready, BrokerReachable, Drifted, Limited and, while it is being deleted, Deleting."""
 
 
 class TaskQueue(ApiModel):
