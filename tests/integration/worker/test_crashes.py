@@ -10,6 +10,7 @@ import pytest
 
 from taskyard import App
 from taskyard.errors import WorkerLostError
+from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.integration.worker.conftest import Broker
 from tests.integration.worker.harness import wait_until
@@ -172,3 +173,35 @@ def test_rabbitmq_refuses_the_password(rabbitmq_server, start_worker):
     wait_until(lambda: "check user and password" in str(worker.get("/readyz")[1]), what="the reason")
     assert "geheim" not in worker.text()
     assert worker.stop() == 0
+
+
+def test_a_task_that_wants_no_second_run_fails_with_its_process(broker, client, start_worker):
+    worker = start_worker(broker)
+    with pytest.raises(WorkerLostError):
+        client.send_task("jobs.die_early").get(timeout=60)
+    time.sleep(0.3)
+    assert worker.ran() == ["die early"]
+
+
+def test_programs_that_a_task_starts_can_be_terminated(redis_broker, start_worker):
+    start_worker(redis_broker)
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    assert client.send_task("jobs.start_a_program").get(timeout=60) == -signal.SIGTERM
+
+
+@pytest.mark.rabbitmq
+def test_a_drain_ends_when_the_broker_is_silent(start_worker, redis_server):
+    with RabbitMQServer(management=False) as server:
+        broker = Broker("amqp", server.url(), "")
+        worker = start_worker(broker, backend=None)
+        pid = int((server._directory / "pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            state = worker.drain()
+            assert not state["consuming"]
+            assert not state["brokerConnected"]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: worker.state()["brokerConnected"], what="connected again")
+        assert worker.state()["state"] == "drained"
+        assert worker.stop() == 0

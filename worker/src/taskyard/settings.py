@@ -46,7 +46,6 @@ class Settings(Mapping[str, Any]):
     result_expires: float | timedelta | None = 86400
     #: Store name, arguments, worker, retries and queue with each result.
     result_extended: bool = False
-    result_serializer: str = "json"
     task_serializer: str = "json"
     #: Content types (or their short names) that the worker decodes; all others are dead-lettered.
     accept_content: list[str] | tuple[str, ...] | set[str] = ("json",)
@@ -56,11 +55,11 @@ class Settings(Mapping[str, Any]):
     task_default_priority: int | None = None
     #: Task name or glob -> {"queue": ..., "priority": ...} or queue name.
     task_routes: dict[str, Any] | None = None
-    task_create_missing_queues: bool = True
     task_ignore_result: bool = False
     task_store_errors_even_if_ignored: bool = False
     task_track_started: bool = False
-    #: Acknowledge after the task (True here, False in Celery).
+    #: True (Celery: False): a message whose process is lost in mid-task is delivered again.  False: the
+    #: task has failed then.  The acknowledgement itself is sent after the task in both cases.
     task_acks_late: bool = True
     task_acks_on_failure_or_timeout: bool = True
     #: A message whose process was lost is delivered again, within the redelivery limit (True here, False in
@@ -73,11 +72,8 @@ class Settings(Mapping[str, Any]):
     task_soft_time_limit: float | None = None
     task_publish_retry: bool = True
     task_publish_retry_policy: dict[str, Any] = field(default_factory=_publish_policy)
-    task_always_eager: bool = False
-    task_eager_propagates: bool = False
     #: IANA name of the time zone that naive dates are in.
     timezone: str = "UTC"
-    enable_utc: bool = True
     imports: list[str] | tuple[str, ...] = ()
     include: list[str] | tuple[str, ...] = ()
     worker_concurrency: int | None = None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
@@ -155,3 +156,16 @@ class Classy(Task):
 
 
 app.register_task(Classy)
+
+
+@app.task(acks_late=False)
+def die_early():
+    record("die early")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def start_a_program():
+    program = subprocess.Popen(["sleep", "60"])
+    program.terminate()
+    return program.wait(10)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 OnDelivery = Callable[[Delivery], None]
 
+#: Longest wait for an answer of an AMQP broker, seconds.
+_AMQP_SILENCE = 8.0
+
 
 class Link(ABC):
     """What the worker asks of a broker."""
@@ -253,6 +256,9 @@ def open_link(
         # py-amqp takes every transport option as an argument of its own.
         for name in own_options:
             connection.transport_options.pop(name, None)
+        # A broker that says nothing must not stop the loop for ever (seconds).
+        connection.transport_options.setdefault("read_timeout", _AMQP_SILENCE)
+        connection.transport_options.setdefault("write_timeout", _AMQP_SILENCE)
         link = AmqpLink(connection, queues, on_delivery, limits)
     else:
         link = VirtualLink(connection, queues, on_delivery)

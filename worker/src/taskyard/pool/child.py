@@ -102,6 +102,10 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def _ignore(number: int, frame: Any) -> None:
+    """The parent decides when a child ends."""
+
+
 def child_main(
     app: App, hostname: str, sock: socket.socket, board: Board, *, store: bool, max_memory: int, parent: int
 ) -> None:
@@ -110,7 +114,8 @@ def child_main(
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+            # Not SIG_IGN: programs that a task starts would inherit it and could not be terminated.
+            signal.signal(number, _ignore)
         die_with_parent(parent)
         child = Child(app, hostname, sock, board, store, max_memory)
         install_soft_limit_signal(child._runner, board.soft_target)

@@ -383,6 +383,8 @@ class Consumer:
         task = self._app.tasks.find(envelope.name)
         again = task.reject_on_worker_lost if task is not None else None
         again = self._app.conf.task_reject_on_worker_lost if again is None else again
+        late = task.acks_late if task is not None else None
+        again = again and (self._app.conf.task_acks_late if late is None else late)
         if again and deliveries < limit:
             logger.warning(
                 "Task %s[%s] will run again, its process was lost (%s; delivery %s of %s)",
