@@ -98,7 +98,7 @@ def assemble(client: KubeClient, source: CredentialSource, settings: Settings) -
         namespaces=settings.namespaces,
         wake=lambda namespace, name: queue.add(Key(names.TASKQUEUE_KIND, namespace, name)),
     )
-    pools = WorkerPoolReconciler(kube, workers, poller)
+    pools = WorkerPoolReconciler(kube, workers, poller, glance=kube.glance())
     queue = WorkQueue({names.TASKQUEUE_KIND: queues.reconcile, names.WORKERPOOL_KIND: pools.reconcile})
     translator = Translator(queue, inventory, objects)
     resync = Resync(client, queue, translator, inventory, namespaces=settings.namespaces)

@@ -1,5 +1,7 @@
 """What the unit tests of the client take for granted of an API server, asked of a real one."""
 
+# ruff: noqa: ASYNC110 - a real server is asked until it says so
+
 from __future__ import annotations
 
 import asyncio
@@ -118,6 +120,11 @@ def test_lists_by_label_over_pages(kubeconfig: Path, namespace: str, monkeypatch
         found = await client.list(SERVICE_ACCOUNTS, namespace, labels={"mine": "yes"})
         assert [item["metadata"]["name"] for item in found] == ["a0", "a1", "a2", "a3", "a4"]
         assert {item["kind"] for item in found} == {"ServiceAccount"}
+        async with asyncio.timeout(10):
+            while (
+                await client.list(SERVICE_ACCOUNTS, namespace, labels={"mine": "yes"}, recent=True) != found
+            ):
+                await asyncio.sleep(0.05)
         versions = await client.versions(SERVICE_ACCOUNTS, namespace, labels={"mine": "yes"})
         assert versions == {
             (namespace, item["metadata"]["name"]): item["metadata"]["resourceVersion"] for item in found

@@ -19,11 +19,16 @@ class Server:
     def __init__(self) -> None:
         self.bodies: dict[tuple[Resource, str], JSON] = {}
         self.reads: list[str] = []
+        self.lists: list[dict[str, Any]] = []
         self.refusal: Exception | None = None
 
     async def get(self, resource: Resource, namespace: str, name: str) -> JSON | None:
         self.reads.append(f"{resource.kind} {name}")
         return self.bodies.get((resource, name))
+
+    async def list(self, resource: Resource, namespace: str, **options: Any) -> list[JSON]:
+        self.lists.append(options)
+        return []
 
     async def merge(
         self, resource: Resource, namespace: str, name: str, patch: JSON, *, subresource: str = ""
@@ -159,3 +164,12 @@ def test_each_event_counts_even_one_that_wakes_nobody(
     assert found["metadata"]["resourceVersion"] == "2"
     event(translator, "DELETED", body(version="3"))
     assert at.get(resource) is None
+
+
+def test_a_glance_lists_from_the_server_s_memory_and_shares_the_rest(at: Setting) -> None:
+    glance = at.kube.glance()
+    at.objects.note(WORKER_POOLS, body())
+    assert asyncio.run(glance.get(WORKER_POOLS, "ns", "x")) == body()
+    asyncio.run(glance.list(DEPLOYMENTS, "ns", labels={"a": "b"}))
+    asyncio.run(at.kube.list(DEPLOYMENTS, "ns"))
+    assert at.server.lists == [{"labels": {"a": "b"}, "recent": True}, {}]

@@ -7,6 +7,8 @@ step down depends on (Deployments, ReplicaSets, pods) is always read anew.
 
 from __future__ import annotations
 
+import copy
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -102,6 +104,12 @@ class CachedKube:
             else:
                 self._objects.note(resource, answer)
         return answer
+
+    def glance(self) -> CachedKube:
+        """The same, whose lists may be a moment old: enough to see that there is nothing to do."""
+        other = copy.copy(self)
+        other.list = functools.partial(self._client.list, recent=True)
+        return other
 
     def _forget_old(self, now: float) -> None:
         for key in [key for key, (read, _) in self._secrets.items() if now - read >= SECRET_AGE]:

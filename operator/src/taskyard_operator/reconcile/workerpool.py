@@ -48,11 +48,13 @@ class WorkerPoolReconciler:
         workers: Workers,
         samples: Samples,
         *,
+        glance: Kube | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`clock` gives Unix seconds."""
+        """`glance` is cheaper to ask than `kube`, and may be a moment behind; `clock` gives Unix seconds."""
         self._kube = kube
+        self._glance = glance or kube
         self._workers = workers
         self._samples = samples
         self._clock = clock
@@ -76,8 +78,12 @@ class WorkerPoolReconciler:
         kept = self._kept.get((namespace, name))
         if kept is None or kept.uid != body["metadata"]["uid"]:
             kept = self._kept[namespace, name] = _Kept(body["metadata"]["uid"])
-        seen = await observe(self._kube, self._workers, self._samples, body, self._clock())
+        seen = await observe(self._glance, self._workers, self._samples, body, self._clock())
         made = plan(seen.view, kept.memory)
+        if made.actions and self._glance is not self._kube:
+            # A glance is good enough to see that nothing is to be done, and for no more than that.
+            seen = await observe(self._kube, self._workers, self._samples, body, self._clock())
+            made = plan(seen.view, kept.memory)
         if made.actions:
             log.info("%s/%s: %s", namespace, name, _summary(made))
         outcome = await self._executor.run(seen.pool, made.actions)
