@@ -15,7 +15,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, Final
+from weakref import WeakSet
 
 from kombu.exceptions import OperationalError
 
@@ -83,18 +85,35 @@ class Store:
             )
         self.path = os.path.abspath(path)
         self.owner = os.getpid()
+        self._busy_seconds = busy_seconds
+        self._lock = RLock()
+        self._open: sqlite3.Connection | None = None
+        self._closed = False
+        _stores.add(self)
         try:
-            self._connection = sqlite3.connect(
-                self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            self._open()
+            self._prepare()
         except sqlite3.Error as error:
+            self.close()
             raise self._named(error) from error
+        except BaseException:
+            self.close()
+            raise
 
-    def _open(self) -> None:
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, opened when it is first needed and again after a fork."""
+        if self._open is None:
+            if self._closed:
+                raise sqlite3.OperationalError("the connection was closed")
+            self._open = sqlite3.connect(
+                self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            )
+            self._open.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._open.execute("PRAGMA synchronous = NORMAL")
+        return self._open
+
+    def _prepare(self) -> None:
         execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL").fetchone()
-        execute("PRAGMA synchronous = NORMAL")
         execute("BEGIN IMMEDIATE")
         try:
             (found,) = execute("PRAGMA user_version").fetchone()
@@ -107,8 +126,10 @@ class Store:
                     f"{self.path} is no broker of this version of Taskyard (format {found}, not {FORMAT}): "
                     "name another file"
                 )
-        finally:
-            execute("COMMIT")
+        except BaseException:
+            execute("ROLLBACK")
+            raise
+        execute("COMMIT")
 
     def _named(self, error: sqlite3.Error) -> OperationalError:
         text = str(error)
@@ -123,22 +144,24 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; other processes wait."""
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._lock:
             try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._named(error) from error
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._named(error) from error
 
     def _read(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise self._named(error) from error
+        with self._lock:
+            try:
+                return self._connection.execute(statement, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise self._named(error) from error
 
     # -- messages
 
@@ -296,4 +319,37 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._closed = True
+        _stores.discard(self)
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def before_fork(self) -> None:
+        """Close the file for a moment: SQLite's locks do not survive being copied into another process."""
+        self._lock.acquire()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def after_fork(self) -> None:
+        """Go on, in either process."""
+        self._lock.release()
+
+
+_stores: WeakSet[Store] = WeakSet()
+_forking: list[Store] = []
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        store.before_fork()
+        _forking.append(store)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
