@@ -195,6 +195,8 @@ def _scale(view: PoolView, decision: Decision) -> list[Action]:
             continue
         goal = goals.get(item.name, item.replicas)
         back = _comebacks(view, item, goal)
+        if goal > item.replicas and _settling(view, item) and _may_come_back(view, item) > len(back):
+            continue  # a replacement holds the place of a pod that drains, and is about to go
         if goal > item.replicas or back:
             grow.append(
                 Grow(
@@ -229,6 +231,11 @@ def _comebacks(view: PoolView, item: DeploymentView, goal: int) -> list[PodView]
     mine = [pod for pod in view.pods if pod.revision == item.revision]
     taken = sum(1 for pod in mine if pod.counts and not pod.unplaceable)
     return victims.comeback_order(mine)[: max(0, goal - taken)]
+
+
+def _may_come_back(view: PoolView, item: DeploymentView) -> int:
+    mine = [pod for pod in view.pods if pod.revision == item.revision]
+    return len(victims.comeback_order(mine))
 
 
 def _settling(view: PoolView, item: DeploymentView) -> bool:
