@@ -13,9 +13,11 @@ from kombu import Connection, Exchange, Queue
 from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 
+from taskyard.broker.connection import connect as open_connection
+from taskyard.broker.redis import Transport
 from tests.brokers.ports import free_ports, listening
 from tests.brokers.redis import RedisServer
-from tests.integration.broker.conftest import OURS, Connect
+from tests.integration.broker.conftest import Connect
 from tests.integration.broker.consuming import Reader, drain, send, until
 
 pytestmark = pytest.mark.redis
@@ -268,7 +270,8 @@ def test_a_password_and_a_database(connect: Connect) -> None:
 def test_a_unix_socket(connect: Connect, tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with RedisServer(options=["--unixsocket", str(path)]):
-        connection = connect(url=f"redis+socket://{path}")
+        connection = open_connection(f"redis+socket://{path}")
+        assert isinstance(connection.transport, Transport)
         send(connection, "q", range(50))
         assert Reader(connection, "q", ack=True).read(50) == list(range(50))
         connection.close()
@@ -316,7 +319,11 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 def test_tls(connect: Connect, tls: tuple[int, Path], hub: Hub) -> None:
     port, certificate = tls
     trust = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": str(certificate)}
-    connection = Connection(f"rediss://127.0.0.1:{port}/0", transport=OURS, ssl=trust)
+    secure = "taskyard.broker.redis:TlsTransport"
+    with pytest.raises(OperationalError, match="certificate verify failed"):
+        connect(secure, url=f"rediss://127.0.0.1:{port}/0").ensure_connection(max_retries=1)
+    connect(secure, url=f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none").ensure_connection(max_retries=1)
+    connection = Connection(f"rediss://127.0.0.1:{port}/0", transport=secure, ssl=trust)
     big = ["x" * 50_000] * 60  # more than one TLS record, so some of it waits decrypted, unseen by the poller
     send(connection, "q", big)
     reader = Reader(connection, "q", prefetch=20, ack=True)

@@ -11,8 +11,8 @@ from kombu import Connection
 
 from tests.brokers.redis import RedisServer
 from tests.integration.broker.conftest import OURS, Connect
-from tests.integration.broker.consuming import drain, send
-from tests.integration.broker.kills import Reader, Rounds, consume_for_ever, forked, kill_at_random
+from tests.integration.broker.consuming import Reader, drain, send
+from tests.integration.broker.kills import Rounds, consume_for_ever, forked, kill_at_random
 
 pytestmark = pytest.mark.redis
 

@@ -90,6 +90,6 @@ def old_server() -> Iterator[int]:
 
 
 def test_an_old_server_is_refused_with_the_remedy(old_server: int) -> None:
-    connection: Any = redis.Connection(port=old_server, protocol=2)
+    connection: Any = redis.Connection(port=old_server, protocol=2)  # type: ignore[no-untyped-call]
     with pytest.raises(VersionMismatch, match=r"Redis 6\.0 is too old: Taskyard needs 6\.2, upgrade"):
         Session(connection, NAMES, worker_id=None, tracking=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: URL scheme -> our own transport; all other schemes are kombu's.
 TRANSPORTS = {
     "redis": "taskyard.broker.redis:Transport",
-    "rediss": "taskyard.broker.redis:Transport",
+    "rediss": "taskyard.broker.redis:TlsTransport",
     "sentinel": "taskyard.broker.redis:SentinelTransport",
     "sqlite": "taskyard.broker.sqlite:Transport",
 }
@@ -50,6 +50,12 @@ def connect(
 
     scheme = scheme_of(url)
     transport = TRANSPORTS.get(scheme)
+    if scheme == "redis+socket":
+        # kombu takes the transport from before the plus sign, whatever else it is told.
+        from kombu.transport import TRANSPORT_ALIASES
+
+        TRANSPORT_ALIASES["taskyard-redis"] = TRANSPORTS["redis"]
+        url = f"taskyard-{url}"
     options: dict[str, Any] = {
         "transport_options": dict(transport_options or {}),
         "connect_timeout": connect_timeout,

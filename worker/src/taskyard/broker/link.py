@@ -177,9 +177,7 @@ class VirtualLink(Link):
 
     def ready_to_settle(self) -> None:
         """Take over the lease of the earlier link now; consuming does the same."""
-        take_over = getattr(self.channel, "_ready_intake", None)
-        if take_over is not None:
-            take_over()
+        self.channel.ready_to_settle()
 
     def ack_again(self, tags: Collection[Any]) -> None:
         """Those that were still leased when this link took over."""

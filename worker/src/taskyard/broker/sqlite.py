@@ -83,13 +83,18 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def consuming(self, channel: Any) -> None:
         """A channel consumes one queue more."""
-        if channel not in self._consumers:
-            self._consumers.append(channel)
-            still_running = self.client.transport_options.get("still_running")
-            for row in self.session.succeed(still_running() if still_running is not None else ()):
-                self.adopted[str(row.id)] = Held(row.queue, row.envelope)
-                channel.qos._delivered[str(row.id)] = self.adopted[str(row.id)]
+        self.take_over(channel)
         self.session.listen(queue for each in self._consumers for queue in each._receivers)
+
+    def take_over(self, channel: Any) -> None:
+        """Make the channel responsible for what an earlier session of this process has left."""
+        if channel in self._consumers:
+            return
+        self._consumers.append(channel)
+        still_running = self.client.transport_options.get("still_running")
+        for row in self.session.succeed(still_running() if still_running is not None else ()):
+            self.adopted[str(row.id)] = Held(row.queue, row.envelope)
+            channel.qos._delivered[str(row.id)] = self.adopted[str(row.id)]
 
     def release(self, channel: Any) -> None:
         """A channel closed; with the last one the session ends."""

@@ -85,6 +85,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         """Hold ``prefetch_count`` messages at most; 0 is no limit."""
         self.qos.prefetch_count = prefetch_count or 0
 
+    def ready_to_settle(self) -> None:
+        """Take over now what an earlier session of this process has left; consuming does the same."""
+        self.session.introduce()
+        self.connection.take_over(self)
+
     @property
     def held(self) -> int:
         """How many messages are taken and not settled, handed over or not."""

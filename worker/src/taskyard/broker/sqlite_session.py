@@ -109,7 +109,9 @@ class Session:
         if _abandoned.get(self.store.path):
             with self.store.transaction():
                 for old in _abandoned[self.store.path]:
-                    adopted += self.store.succeed(old, self.worker, [int(tag) for tag in running])
+                    adopted += self.store.succeed(
+                        old, self.worker, [int(tag) for tag in running if tag.isdigit()]
+                    )
             del _abandoned[self.store.path]
         return adopted
 

@@ -4,6 +4,6 @@ Stock Celery clients and workers may share the broker. ``Transport`` says which 
 """
 
 from taskyard.broker.redis.channel import Channel
-from taskyard.broker.redis.transport import SentinelChannel, SentinelTransport, Transport
+from taskyard.broker.redis.transport import SentinelChannel, SentinelTransport, TlsTransport, Transport
 
-__all__ = ["Channel", "SentinelChannel", "SentinelTransport", "Transport"]
+__all__ = ["Channel", "SentinelChannel", "SentinelTransport", "TlsTransport", "Transport"]

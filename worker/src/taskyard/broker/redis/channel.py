@@ -38,6 +38,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     QoS = QoS
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "dead_letters")
     dead_letters: dict[str, Any] | None = None
+    socket_timeout = 15.0
+    """Seconds after which a command fails; kombu waits for ever for a server that does not answer."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._client_of_pool: Any = None
@@ -73,6 +75,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self._client_of_pool = self._plain_client = None
         super()._disconnect_pools()
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
+        if parameters.get("socket_connect_timeout", 0) is None:
+            parameters["socket_connect_timeout"] = self.connection.client.connect_timeout or None
+        return parameters
+
     @property
     def names(self) -> Names:
         """The names of the keys that this channel uses."""
@@ -97,6 +105,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             fair = self.queue_order_strategy == "round_robin"
             self._intake = Intake(session, self._queue_cycle, self.connection.held_tags, fair=fair)
         return self._intake
+
+    def ready_to_settle(self) -> None:
+        """Open the session now, which takes over what an earlier one of this process has left."""
+        self._ready_intake()
 
     @property
     def held(self) -> int:

@@ -1,6 +1,7 @@
 """kombu's transport: owns the session and its lease, and connects them to the caller's loop."""
 
 import logging
+import ssl
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -209,6 +210,18 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         if loop is not None:
             loop.on_tick.discard(self._tick)
         super().close_connection(connection)
+
+
+class TlsTransport(Transport):
+    """The transport for ``rediss://`` URLs: checks the server's certificate unless the URL says otherwise.
+
+    The scheme is lost once kombu has been told which class to use, so the class stands for it.
+    """
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        if not client.ssl:
+            client.ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        super().__init__(client, **kwargs)
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]
