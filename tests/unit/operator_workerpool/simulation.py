@@ -35,7 +35,8 @@ _T = TypeVar("_T")
 
 def _copy(body: _T) -> _T:
     """A deep copy of JSON; ten times as fast as copy.deepcopy."""
-    return cast("_T", marshal.loads(marshal.dumps(body)))
+    copied: Any = marshal.loads(marshal.dumps(cast("Any", body)))
+    return cast("_T", copied)
 
 
 class OperatorDiedError(BaseException):
@@ -80,7 +81,8 @@ class Worker:
 class Lags:
     """Seconds; each is drawn evenly between its two ends."""
 
-    watch: tuple[float, float] = (0.0, 0.1)
+    pods: tuple[float, float] = (0.0, 0.1)  # until a controller hears of a pod
+    sets: tuple[float, float] = (0.0, 0.1)  # … of a ReplicaSet or a Deployment
     schedule: tuple[float, float] = (0.01, 0.1)
     start: tuple[float, float] = (1.0, 3.0)
     report: tuple[float, float] = (0.05, 1.0)
@@ -180,7 +182,8 @@ class Cluster:
     def _notify(self, plural: str, name: str, body: JSON | None) -> None:
         watch = {"pods": self._pods, "replicasets": self._sets, "deployments": self._deployments}.get(plural)
         if watch is not None:
-            watch.happened(self.now + self._draw(self.lags.watch), name, body)
+            lag = self.lags.pods if plural == "pods" else self.lags.sets
+            watch.happened(self.now + self._draw(lag), name, body)
 
     def _draw(self, ends: tuple[float, float]) -> float:
         return self.random.uniform(*ends)

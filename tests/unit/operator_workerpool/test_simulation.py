@@ -14,6 +14,7 @@ from tests.unit.operator_workerpool.simulation import (
     NAMESPACE,
     POOL,
     Cluster,
+    Lags,
     Operator,
     change,
     delete,
@@ -191,6 +192,28 @@ def test_from_zero_straight_to_what_is_needed(seed: int) -> None:
     # The poll is a second old at most, and at zero the pool is looked at at least every five.
     assert cluster.now - sent < 7.0
     assert cluster.replicas == MAX
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    lags=st.sampled_from(
+        [
+            Lags(pods=(0.3, 0.6), sets=(0.0, 0.0)),  # it hears of the lower count before the label is off
+            Lags(pods=(0.0, 0.0), sets=(0.3, 0.6)),  # it hears of the label before the higher count
+        ]
+    ),
+)
+def test_a_replicaset_that_hears_things_in_another_order_kills_nobody(seed: int, lags: Lags) -> None:
+    cluster = Cluster(seed, lags=lags)
+    operator = make(cluster, spec={"replicas": 4})
+    until(operator, lambda: running(cluster) == 4)
+    cluster.publish(8, 90.0)
+    watched(operator, 4.0)
+    for replicas in (1, 4, 2, 3, 0, 4):
+        change(cluster, replicas=replicas)
+        watched(operator, 6.0)
+    assert cluster.kills == []
 
 
 @settings(max_examples=25, deadline=None)

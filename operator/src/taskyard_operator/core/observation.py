@@ -58,7 +58,7 @@ def worker_state(answer: Mapping[str, Any]) -> WorkerState:
             uptime_seconds=float(answer.get("uptimeSeconds", 0.0)),
             broker_connected=bool(answer.get("brokerConnected", True)),
         )
-    except (KeyError, TypeError) as problem:
+    except (AttributeError, KeyError, TypeError) as problem:
         raise ValueError(f"not a worker's state: {problem!r}") from problem
 
 
