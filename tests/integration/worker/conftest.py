@@ -50,6 +50,11 @@ def amqp_url(vhost: Vhost) -> str:
     return vhost.url
 
 
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/broker.db"
+
+
 @dataclass
 class Broker:
     kind: str
@@ -58,11 +63,17 @@ class Broker:
 
 
 @pytest.fixture(
-    params=[pytest.param("redis", marks=pytest.mark.redis), pytest.param("amqp", marks=pytest.mark.rabbitmq)]
+    params=[
+        pytest.param("redis", marks=pytest.mark.redis),
+        pytest.param("amqp", marks=pytest.mark.rabbitmq),
+        pytest.param("sqlite", marks=pytest.mark.redis),
+    ]
 )
 def broker(request: pytest.FixtureRequest, redis_server: RedisServer) -> Broker:
     """Each broker with a result store in Redis."""
     backend = f"redis://127.0.0.1:{redis_server.port}/{next(_databases)}"
+    if request.param == "sqlite" and "celery_client" in request.fixturenames:
+        pytest.skip("Celery has no SQLite broker")
     url = request.getfixturevalue(f"{request.param}_url")
     return Broker(request.param, url, backend)
 

@@ -8,6 +8,7 @@ import uuid
 import pytest
 from kombu import Connection
 
+from taskyard.broker.connection import connect
 from tests.integration.worker.harness import wait_until
 
 
@@ -58,7 +59,7 @@ CONTENT = {
 
 
 def publish(url, own_headers, body, content_type="application/json"):
-    with Connection(url) as connection:
+    with connect(url) as connection:
         channel = connection.channel()
         amqp = connection.transport.driver_type == "amqp"
         connection.SimpleQueue("celery").close()
