@@ -1,5 +1,7 @@
 """Scaling down never interrupts a task, and pods that drain come back to work when load returns."""
 
+import random
+
 import pytest
 
 from tests.e2e.scenario import Scenario
@@ -37,7 +39,10 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
     scenario.pool(concurrency=8, autoscaling={"minReplicas": 3, "maxReplicas": 3})
     scenario.until_pods(3, state="working")
     before = {pod.name for pod in scenario.watch.ran()}
-    long = scenario.send([("quickstart.nap", [70]), *[("quickstart.nap", [8])] * 2] * 8)[::3]
+    seconds = [70] * 8 + [8] * 16
+    random.Random(1).shuffle(seconds)
+    ids = scenario.send([("quickstart.nap", [each]) for each in seconds])
+    long = {id for id, each in zip(ids, seconds, strict=True) if each == 70}
     # When the shorter ones are done the pool needs fewer pods, and one drains that still works
     scenario.kube(
         "patch", "workerpool", "work", "--type=merge", "-p", '{"spec":{"autoscaling":{"minReplicas":0}}}'
