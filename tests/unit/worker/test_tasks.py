@@ -230,7 +230,8 @@ def test_a_retry_is_the_same_message_again(app, sent):
         raise self.retry(countdown=5, exc=ValueError("v"))
 
     headers = {
-        "timelimit": [9, 8], "x-my": 1, "x-death": [1], "x-delivery-count": 2, "root_id": "r", "parent_id": "p",
+        "timelimit": [9, 8], "x-my": 1, "x-death": [1], "x-delivery-count": 2, "root_id": "r",
+        "parent_id": "p",
         "group": "g", "shadow": "s", "ignore_result": False, "expires": None,
     }  # fmt: skip
     outcome = run(app, "t", 7, headers=headers, embed={"errbacks": [{"task": "e"}]})

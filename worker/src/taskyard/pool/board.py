@@ -32,6 +32,8 @@ class Board:
     def begin(self, seq: int) -> bool:
         """Say that a job begins; False if the parent has taken it back."""
         memory = self._memory
+        if seq <= _ONE.unpack_from(memory, _FORBIDDEN)[0]:
+            return False
         _TIME.pack_into(memory, _BEGUN_AT, monotonic())
         _ONE.pack_into(memory, _BEGUN, seq)
         return seq > _ONE.unpack_from(memory, _FORBIDDEN)[0]  # type: ignore[no-any-return]

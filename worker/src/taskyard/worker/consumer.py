@@ -85,6 +85,8 @@ class Consumer:
         self._seq = 0
         #: May jobs begin?
         self.open = False
+        #: The tap is being closed: what waits is about to be given back, all together.
+        self._closing = False
         self.ready: deque[Held] = deque()
         self.parked: set[Held] = set()
         #: In the pool, by sequence number.
@@ -337,6 +339,9 @@ class Consumer:
         for held in reversed(returned):
             if not self._drop_if_orphaned(held):
                 self.ready.appendleft(held)
+        if not self.open and not self._closing:
+            # A child had announced a job and then saw that nothing may begin any more.
+            self.give_back_waiting()
         self.dispatch()
 
     def _drop_if_orphaned(self, held: Held) -> bool:
@@ -433,10 +438,12 @@ class Consumer:
     def close_tap(self) -> None:
         """Let nothing begin any more and take back from the pool what has not begun."""
         self.open = False
+        self._closing = True
         self.on_returned(self._pool.take_back())
 
     def give_back_waiting(self) -> None:
         """Requeue everything that has not begun."""
+        self._closing = False
         waiting = [*self.ready, *self.parked]
         self.ready.clear()
         self.parked.clear()
@@ -473,6 +480,7 @@ class Consumer:
 
     def on_link_lost(self, link: Link) -> None:
         """What has not begun will come again; what runs goes on."""
+        self._closing = False
         if link.keeps_deliveries:
             self._perhaps_acknowledged.update(self._acknowledged.values())
         else:

@@ -1,0 +1,250 @@
+"""The consumer with a pool and a link of the tests' own: every delivery is settled once, in the right way."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from taskyard import App
+from taskyard.broker.delivery import Delivery
+from taskyard.errors import AlreadySettled
+from taskyard.execution.job import ACK, Outcome
+from taskyard.loop import Loop
+from taskyard.pool.pool import Limits, LostJob
+from taskyard.result.store import NoStore
+from taskyard.worker.consumer import Consumer
+from taskyard.worker.deadletters import DeadLetterRules
+from taskyard.worker.settler import Settler
+from taskyard.worker.state import State
+
+
+class FakeLink:
+    def __init__(self, keeps=False):
+        self.alive = True
+        self.keeps_deliveries = keeps
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda delivery, *more: self.calls.append((name, getattr(delivery, "tag", delivery), *more))
+
+
+class FakePool:
+    def __init__(self, room=100):
+        self.room = room
+        self.jobs = []
+
+    def accepts(self, name):
+        return len(self.jobs) < self.room
+
+    def submit(self, job, limits):
+        self.jobs.append((job, limits))
+
+    def flush(self):
+        pass
+
+    def take_back(self):
+        taken, self.jobs = [job.seq for job, _ in self.jobs], []
+        return taken
+
+
+@pytest.fixture
+def parts():
+    app = App("unit", broker="memory://")
+    app.task(name="t", time_limit=9)(lambda: None)
+    pool, loop = FakePool(), Loop()
+    consumer = Consumer(
+        app, loop, pool, Settler(NoStore()), State("n", 2, ["q"]),
+        DeadLetterRules({"q": {"maxDeliveries": 3}}),
+        Limits(60, None),
+    )  # fmt: skip
+    consumer.open = True
+    yield consumer, pool, FakeLink()
+    loop.close()
+
+
+_tags = iter(range(1, 10**6))
+
+
+def delivery(link, redelivered=False, **headers):
+    made = {"task": "t", "id": f"id{next(_tags)}", **headers}
+    body = json.dumps([[], {}, None])
+    return Delivery(link, made["id"], "q", made, {}, body, "application/json", "utf-8", "", "q", redelivered)
+
+
+def arrive(consumer, *deliveries):
+    for each in deliveries:
+        consumer.on_delivery(each)
+    consumer.dispatch()
+
+
+def done(consumer, pool, index=0):
+    job, _ = pool.jobs.pop(index)
+    consumer.on_outcomes([Outcome(job.seq, ACK, "SUCCESS", [], 0.1)])
+
+
+def test_a_delivery_is_settled_once():
+    link = FakeLink()
+    one = delivery(link)
+    one.ack()
+    for again in (one.ack, one.requeue, lambda: one.reject("x"), lambda: one.defer(1.0)):
+        with pytest.raises(AlreadySettled):
+            again()
+    assert link.calls == [("ack", one.tag)]
+
+
+def test_success_acknowledges(parts):
+    consumer, pool, link = parts
+    one = delivery(link)
+    arrive(consumer, one)
+    assert (consumer.held, pool.jobs[0][1]) == (1, Limits(9, None))
+    done(consumer, pool)
+    assert link.calls == [("ack", one.tag)]
+    assert consumer.held == 0
+
+
+def test_limits_of_message_task_and_worker(parts):
+    consumer, pool, link = parts
+    consumer._app.task(name="free")(lambda: None)
+    arrive(
+        consumer,
+        delivery(link, timelimit=[5, 4]),
+        delivery(link, task="free"),
+        delivery(link, task="unknown"),
+    )
+    assert [limits for _, limits in pool.jobs] == [Limits(5, 4), Limits(60, None), Limits(60, None)]
+
+
+def test_what_comes_late_after_the_tap_was_closed_goes_back(parts):
+    consumer, pool, link = parts
+    one = delivery(link)
+    arrive(consumer, one)
+    seq = pool.jobs[0][0].seq
+    pool.jobs.clear()  # the child seemed to have begun it
+    consumer.close_tap()
+    consumer.give_back_waiting()
+    assert link.calls == []
+    consumer.on_returned([seq])
+    assert link.calls == [("requeue", one.tag)]
+    assert consumer.held == 0
+
+
+def test_closing_the_tap_gives_back_in_order(parts):
+    consumer, pool, link = parts
+    pool.room = 2
+    all_of_them = [delivery(link) for _ in range(4)]
+    arrive(consumer, *all_of_them)
+    consumer.close_tap()
+    consumer.give_back_waiting()
+    assert link.calls == [("requeue", each.tag) for each in reversed(all_of_them)]
+    assert (consumer.held, pool.jobs) == (0, [])
+
+
+def test_expired_due_and_not_due(parts):
+    consumer, pool, link = parts
+    expired, late = (
+        delivery(link, expires="2020-01-01T00:00:00+00:00"),
+        delivery(link, eta="2999-01-01T00:00:00+00:00"),
+    )
+    overdue = delivery(link, eta="2020-01-01T00:00:00+00:00")
+    arrive(consumer, expired, late, overdue)
+    assert link.calls[0] == ("ack", expired.tag)
+    assert link.calls[1][:2] == ("defer", late.tag)
+    assert [job.id for job, _ in pool.jobs] == [overdue.tag]
+
+
+def test_what_is_due_within_a_second_waits_here(parts):
+    from datetime import UTC, datetime, timedelta
+
+    consumer, pool, link = parts
+    soon = delivery(link, eta=(datetime.now(UTC) + timedelta(seconds=0.2)).isoformat())
+    arrive(consumer, soon)
+    assert (len(consumer.parked), pool.jobs) == (1, [])
+    deadline = time.monotonic() + 5
+    while not pool.jobs and time.monotonic() < deadline:
+        consumer._loop.run_once()
+    assert [job.id for job, _ in pool.jobs] == [soon.tag]
+
+
+def test_a_classic_queue_s_redelivery_is_counted_by_a_copy(parts):
+    consumer, pool, link = parts
+    again, counted = delivery(link, True), delivery(link, True, **{"x-taskyard-deliveries": 1})
+    quorum = delivery(link, True, **{"x-delivery-count": 1})
+    worn = delivery(link, **{"x-taskyard-deliveries": 3})
+    arrive(consumer, again, counted, quorum, worn)
+    assert link.calls[:2] == [("requeue_counted", again.tag, 1), ("requeue_counted", counted.tag, 2)]
+    assert link.calls[2][:2] == ("dead_letter", worn.tag)
+    assert [job.id for job, _ in pool.jobs] == [quorum.tag]
+
+
+def test_a_lost_process_counts_one_delivery_up_to_the_limit(parts):
+    consumer, pool, link = parts
+    for before, call in ((0, "requeue_counted"), (1, "requeue_counted"), (2, "dead_letter")):
+        one = delivery(link, **{"x-delivery-count": before})
+        arrive(consumer, one)
+        job, _ = pool.jobs.pop()
+        consumer.on_lost([LostJob(job.seq, "was killed", None)])
+        assert link.calls[-1][:2] == (call, one.tag)
+    assert consumer.held == 0
+
+
+def test_a_double_of_what_runs_is_not_run(parts):
+    consumer, pool, link = parts
+    consumer._rules = DeadLetterRules({})
+    first = delivery(link)
+    arrive(consumer, first)
+    for _ in range(3):
+        link.alive = False
+        consumer.on_link_lost(link)
+        link = FakeLink()
+        double = delivery(link, True, id=first.headers["id"])
+        arrive(consumer, double)
+    assert len(pool.jobs) == 1
+    done(consumer, pool)
+    assert link.calls == [("ack", double.tag)]
+    retry = delivery(link, True, id=first.headers["id"], retries=1)
+    arrive(consumer, retry)
+    assert len(pool.jobs) == 1, "a retry is another message"
+
+
+def test_what_was_acknowledged_just_before_the_connection_broke_is_not_run_again(parts):
+    consumer, pool, link = parts
+    consumer._rules = DeadLetterRules({})
+    first = delivery(link)
+    arrive(consumer, first)
+    done(consumer, pool)
+    link.alive = False
+    consumer.on_link_lost(link)
+    new = FakeLink()
+    double = delivery(new, True, id=first.headers["id"])
+    arrive(consumer, double)
+    assert (pool.jobs, new.calls) == ([], [("ack", double.tag)])
+
+
+def test_kept_deliveries_move_to_the_next_link(parts):
+    consumer, pool, _ = parts
+    old = FakeLink(keeps=True)
+    one, two = delivery(old), delivery(old)
+    arrive(consumer, one, two)
+    done(consumer, pool)
+    old.alive = False
+    consumer.on_link_lost(old)
+    assert consumer.kept_tags() == {one.tag, two.tag}
+    new = FakeLink(keeps=True)
+    new.ready_to_settle = lambda: new.calls.append("ready")
+    new.ack_again = lambda tags: new.calls.append(("ack_again", set(tags)))
+    consumer.on_link_open(new)
+    assert new.calls == ["ready", ("ack_again", {one.tag})]
+    done(consumer, pool)
+    assert new.calls[-1] == ("ack", two.tag)
+
+
+@pytest.mark.parametrize("headers", [{"task": 5}, {"id": None}, {"eta": "x"}, {"timelimit": 3}])
+def test_malformed_headers_are_dead_lettered(parts, headers):
+    consumer, pool, link = parts
+    one = delivery(link, **headers)
+    arrive(consumer, one)
+    assert link.calls[0][:2] == ("dead_letter", one.tag)
+    assert consumer._state.malformed == 1
+    assert (consumer.held, pool.jobs) == (0, [])
