@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import VersionMismatch
 
-from taskyard.broker.redis.intake import split_record
 from taskyard.broker.leases import LeaseRules
+from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.names import Names
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import Move, Settlements

@@ -7,7 +7,6 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from kombu.transport import virtual
 from kombu.utils.scheduling import cycle_by_name
 
 from taskyard.broker.envelope import (
@@ -23,7 +22,7 @@ from taskyard.broker.envelope import (
     wrapped,
 )
 from taskyard.broker.qos import Held, QoS
-from taskyard.broker.sqlite_session import Session
+from taskyard.broker.sqlite_queues import QueueChannel
 from taskyard.broker.sqlite_store import Row, Store
 
 logger = logging.getLogger(__name__)
@@ -32,13 +31,12 @@ BATCH = 100
 """Most messages that one turn takes, so that a crowd of consumers shares a queue."""
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(QueueChannel):
     """A channel whose messages are leased rows; the delivery tag is the row's number."""
 
     QoS = QoS
-    supports_fanout = True
     from_transport_options = (
-        *virtual.Channel.from_transport_options,
+        *QueueChannel.from_transport_options,
         "dead_letters",
         "queue_order_strategy",
     )
@@ -48,13 +46,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._inbox: deque[Row] = deque()
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
-        self._own_queues: set[str] = set()
         self._more = False
         super().__init__(connection, **kwargs)
         self._queue_cycle = cycle_by_name(self.queue_order_strategy)()
-        self.session: Session = connection.session
-
-    # -- consuming
 
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
@@ -197,8 +191,6 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self.qos.ack(message.delivery_tag)
         return message
 
-    # -- settling
-
     def settle_ack(self, tag: str) -> None:
         """Acknowledge; written with the others of this turn."""
         if tag.isdigit():
@@ -289,79 +281,3 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             finally:
                 transport.release(self)
         super().close()
-
-    def _drop_own_queues(self) -> None:
-        if self._own_queues and self.session.usable:
-            with self.session.store.transaction():
-                for queue in self._own_queues:
-                    self.session.store.delete_queue(queue)
-
-    # -- publishing and queues
-
-    def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
-        store = self.session.store
-        priority, text = self._get_message_priority(message, reverse=False), dumps(message)
-        with store.transaction():
-            store.put(queue, priority, text)
-        self.session.bell.ring(queue)
-
-    def _put_fanout(self, exchange: str, message: Envelope, routing_key: str, **kwargs: Any) -> None:
-        store, text = self.session.store, dumps(message)
-        queues = {queue for _, _, queue in store.bindings(exchange)}
-        with store.transaction():
-            for queue in queues:
-                store.put(queue, 0, text)
-        for queue in queues:
-            self.session.bell.ring(queue)
-
-    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
-        owner = None
-        if auto_delete:
-            self.session.introduce()
-            self._own_queues.add(queue)
-            owner = self.session.worker
-        if not self.session.store.is_declared(queue):
-            with self.session.store.transaction():
-                self.session.store.declare(queue, owner)
-
-    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
-        return self.session.store.has_queue(queue)
-
-    def _size(self, queue: str) -> int:
-        return self.session.store.size(queue)
-
-    def _purge(self, queue: str) -> int:
-        with self.session.store.transaction():
-            return self.session.store.purge(queue)
-
-    def queue_delete(
-        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
-    ) -> None:
-        """Delete a queue with all its messages and bindings."""
-        if if_empty and self._size(queue):
-            return
-        self.state.queue_bindings_delete(queue)
-        self._own_queues.discard(queue)
-        with self.session.store.transaction():
-            self.session.store.delete_queue(queue)
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        with self.session.store.transaction():
-            self.session.store.bind(exchange, routing_key or "", pattern or "", queue)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str | None = None,
-        routing_key: str = "",
-        arguments: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Remove a binding."""
-        self.state.binding_delete(queue, exchange, routing_key)
-        with self.session.store.transaction():
-            self.session.store.unbind(exchange or "", routing_key, queue)
-
-    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
-        """The bindings of an exchange, whoever made them."""
-        return self.session.store.bindings(exchange)

@@ -6,8 +6,6 @@ from datetime import datetime
 from time import time
 from typing import Any
 
-from kombu.transport import redis as kombu_redis
-
 from taskyard.broker.envelope import (
     DeadLetters,
     Envelope,
@@ -22,82 +20,28 @@ from taskyard.broker.envelope import (
 from taskyard.broker.qos import Held, QoS
 from taskyard.broker.redis.handover import to_head
 from taskyard.broker.redis.intake import Intake, Taken
-from taskyard.broker.redis.names import Names
+from taskyard.broker.redis.queues import QueueChannel
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
 
 logger = logging.getLogger(__name__)
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]
+class Channel(QueueChannel):
     """A channel on which nothing is lost between the queue and the acknowledgement.
 
     Publishing, bindings and broadcasts are kombu's. Consuming is Taskyard's: see ``Intake`` and ``Lease``.
     """
 
     QoS = QoS
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "dead_letters")
+    from_transport_options = (*QueueChannel.from_transport_options, "dead_letters")
     dead_letters: dict[str, Any] | None = None
-    socket_timeout = 15.0
-    """Seconds after which a command fails; kombu waits for ever for a server that does not answer."""
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        self._client_of_pool: Any = None
-        self._plain_client: Any = None
         self._intake: Intake | None = None
         self._settlements = Settlements()
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
-        self._declared: set[str] = set()
         super().__init__(connection, **kwargs)
-
-    # -- clients: one for all commands, where kombu builds one for each
-
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        if asynchronous:
-            return super()._create_client(asynchronous=True)
-        if self._client_of_pool is None:
-            self._client_of_pool = super()._create_client()
-        return self._client_of_pool
-
-    @property
-    def client(self) -> Any:
-        """The client for commands; consuming does not use it."""
-        return self._create_client()
-
-    @property
-    def plain(self) -> Any:
-        """A client that adds no prefix: its user names whole keys."""
-        if self._plain_client is None:
-            self._plain_client = kombu_redis.redis.Redis(connection_pool=self.pool)
-        return self._plain_client
-
-    def _disconnect_pools(self) -> None:
-        self._client_of_pool = self._plain_client = None
-        super()._disconnect_pools()
-
-    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        if parameters.get("socket_connect_timeout", 0) is None:
-            parameters["socket_connect_timeout"] = self.connection.client.connect_timeout or None
-        return parameters
-
-    @property
-    def names(self) -> Names:
-        """The names of the keys that this channel uses."""
-        prefix = self.global_keyprefix
-        return Names(
-            prefix=prefix,
-            separator=self.sep,
-            steps=tuple(self.priority_steps),
-            unacked=(prefix + self.unacked_key).encode(),
-            unacked_index=(prefix + self.unacked_index_key).encode(),
-        )
-
-    def list_of(self, queue: str, envelope: Envelope) -> bytes:
-        """The list that a message of a queue belongs to."""
-        return self.names.list_for(queue, self._get_message_priority(envelope, reverse=False))
-
-    # -- consuming
 
     def _ready_intake(self) -> Intake:
         session = self.connection.session_for(self)
@@ -249,8 +193,6 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         """When ``turn`` must be called at the latest, by the monotonic clock."""
         return self._intake.resume_at if self._intake is not None else None
 
-    # -- settling
-
     def settle_ack(self, tag: str) -> None:
         """Acknowledge; sent with the others of this turn."""
         self._settlements.acks.append(tag.encode())
@@ -333,11 +275,6 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self._send_settlements(intake.session, patient=False)
             intake.session.wait()
 
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
-        if exchange not in self._fanout_to_queue:
-            return False  # it was on its way when the consumer was cancelled
-        return super()._deliver_fanout_message(message, exchange)
-
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         self.qos.reject(message.delivery_tag, requeue=True)
 
@@ -370,13 +307,6 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self._delete_own_broadcast_queues(transport)
         super().close()
 
-    def _delete_own_broadcast_queues(self, transport: Any) -> None:
-        for queue in self.auto_delete_queues & set(self._fanout_queues):
-            try:
-                self.queue_delete(queue)
-            except transport.connection_errors as error:
-                logger.debug("the bindings of %r are left to expire: %s", queue, error)
-
     def _stop(self) -> None:
         intake = self._intake
         if intake is None or not intake.session.usable:
@@ -389,47 +319,3 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         if self._qos is not None:
             self._qos.restore_unacked_once()
         self.flush()
-
-    # -- publishing and queues
-
-    def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
-        if kwargs.get("_publish_batch") is not None or queue in self._expires:
-            super()._put(queue, message, **kwargs)
-        else:
-            self.plain.execute_command("LPUSH", self.list_of(queue, message), dumps(message))
-
-    def _size(self, queue: str) -> int:
-        pipeline = self.plain.pipeline(transaction=False)
-        for key in self.names.lists(queue):
-            pipeline.llen(key)
-        return sum(pipeline.execute())
-
-    def _purge(self, queue: str) -> int:
-        pipeline = self.plain.pipeline()
-        keys = self.names.lists(queue)
-        for key in keys:
-            pipeline.llen(key)
-        pipeline.delete(*keys)
-        return sum(pipeline.execute()[:-1])
-
-    def _new_queue(self, queue: str, auto_delete: bool = False, **kwargs: Any) -> None:
-        self._declared.add(queue)
-        super()._new_queue(queue, auto_delete=auto_delete, **kwargs)
-
-    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
-        """Whether it was declared here, holds or awaits messages, or is bound to its own exchange."""
-        if queue in self._declared:
-            return True
-        names = self.names
-        binding = (self.global_keyprefix + self.keyprefix_queue % queue).encode()
-        return bool(self.plain.exists(*names.lists(queue), names.schedule(queue), binding))
-
-    def queue_delete(
-        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
-    ) -> None:
-        """Delete a queue's bindings as kombu does, its lists and schedule wherever it was declared."""
-        if if_empty and self._size(queue):
-            return
-        super().queue_delete(queue, if_unused=if_unused, **kwargs)
-        self._declared.discard(queue)
-        self.plain.delete(*self.names.lists(queue), self.names.schedule(queue))
