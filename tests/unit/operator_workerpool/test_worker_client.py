@@ -36,7 +36,7 @@ async def serving(
 ) -> AsyncIterator[WorkerClient]:
     app = web.Application()
     app.router.add_route("*", "/{path}", handler)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
