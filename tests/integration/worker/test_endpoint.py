@@ -65,8 +65,3 @@ def test_metrics_count_by_state(redis_broker, start_worker):
     text = wait_until(lambda: worker.request("GET", "/metrics")[1], what="metrics")
     assert 'taskyard_worker_tasks_total{state="success"} 1' in text
     assert "taskyard_worker_slots 2" in text
-
-
-def test_a_hanging_loop_is_not_healthy(redis_broker, start_worker):
-    worker = start_worker(redis_broker)
-    assert worker.get("/healthz")[0] == 200

@@ -161,8 +161,6 @@ def test_our_client_with_our_worker(broker, client, start_worker):
 
 
 def test_our_client_with_a_celery_worker(broker, client, tmp_path):
-    if broker.kind == "sqlite":
-        pytest.skip("Celery has no SQLite broker")
     environment = {**os.environ, "PYTHONPATH": str(APPS), "BROKER": broker.url, "BACKEND": broker.backend}
     command = [sys.executable, "-m", "celery", "-A", "celery_jobs", "worker", "-c", "1", "--without-mingle"]
     with (tmp_path / "log").open("wb") as log:

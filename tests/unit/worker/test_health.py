@@ -1,0 +1,77 @@
+"""The endpoint by itself: it answers from its own thread, whatever the loop does."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from time import monotonic
+
+import pytest
+
+from taskyard.errors import ImproperlyConfigured
+from taskyard.worker.health import Answer, HealthServer, Views, split_address
+
+
+class Worker:
+    ticked_at = 0.0
+    not_ready = ""
+
+    def __init__(self):
+        self.commands = []
+        views = Views(
+            lambda: self.ticked_at,
+            lambda: self.not_ready,
+            lambda: {"state": "x"},
+            lambda: "m 1\n",
+            self.command,
+        )
+        self.server = HealthServer("127.0.0.1:0", views, None)
+        self.server.start()
+
+    def command(self, name, answered):
+        self.commands.append(name)
+        answered(Answer(200, {"did": name}))
+
+    def get(self, path, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.server.port}{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    worker.server.close()
+
+
+def test_a_loop_that_hangs_is_not_healthy(worker):
+    worker.ticked_at = monotonic()
+    assert worker.get("/healthz")[0] == 200
+    worker.ticked_at = monotonic() - 11
+    status, body = worker.get("/healthz")
+    assert status == 503
+    assert "11 s" in body["reason"]
+
+
+def test_readiness_has_a_reason(worker):
+    assert worker.get("/readyz") == (200, {"ready": True})
+    worker.not_ready = "the broker is away"
+    assert worker.get("/readyz") == (503, {"ready": False, "reason": "the broker is away"})
+
+
+def test_no_command_without_a_token_file(worker):
+    assert worker.get("/drain", "POST")[0] == 403
+    assert worker.commands == []
+
+
+@pytest.mark.parametrize("address", ["here", "host:", "host:99999", "host:x"])
+def test_addresses(address):
+    with pytest.raises(ImproperlyConfigured, match="HOST:PORT"):
+        split_address(address)
+    assert split_address(":9191") == ("0.0.0.0", 9191)
+    assert split_address("[::1]:80") == ("::1", 80)
