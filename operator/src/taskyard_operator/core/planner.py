@@ -289,8 +289,8 @@ def _see_off(view: PoolView, pod: PodView) -> Iterable[Action]:
         yield DeletePod(victims.ref(pod), "its containers have ended")
         return
     if not pod.started:
-        # It may run, and have a task, before anybody hears of it: only one that cannot is deleted now. Another
-        # one is asked as soon as it is known to run; it starts without consuming, if it has seen the annotation.
+        # It may run, and have a task, before anybody hears of it: only one that cannot is deleted now. Any
+        # other is asked once it is known to run; if it saw the annotation at its start it does not consume.
         if pod.trouble is not None:
             yield DeletePod(victims.ref(pod), "it was not needed any more before it started", unchanged=True)
         return

@@ -52,8 +52,8 @@ def divide(
     keep = max(0, wanted - unavailable - consuming_new)
     unproven = consuming_new == 0 or stuck is not None
     if unproven:
-        # The old revision goes on serving all that is wanted, if it serves anything. Without a surge it has to
-        # make room first.
+        # The old revision goes on serving all that is wanted, if it serves anything. Without a surge it has
+        # to make room first.
         serves = any(pod.consuming and pod.counts and pod.revision != revision for pod in pods)
         old_goal = wanted - consuming_new if serves else min(total_old, wanted)
         if surge == 0:

@@ -43,7 +43,7 @@ PATIENCE = 2.0
 """Seconds that a pass waits for a ReplicaSet to follow; the next pass goes on where this one gave up."""
 _POLL = 0.05
 _YOUNG = 0.4
-"""Seconds in which a pod that a ReplicaSet has just made surely runs no task yet, so that it may be removed."""
+"""Seconds in which a pod that a ReplicaSet has just made surely runs no task, so that it may go."""
 _AT_ONCE = 32
 
 _KINDS: Mapping[str, Resource] = {
@@ -342,8 +342,8 @@ class Executor:
 def _occupied(before: Iterable[PodView], now: Iterable[PodView]) -> int:
     """How many replicas are pods in which a task could run.
 
-    A container runs up to seconds before the API server hears of it, so a pod that has a node counts. Not those
-    that were made since `before`: they are the youngest, hence the first that a ReplicaSet removes.
+    A container runs up to seconds before the API server hears of it, so a pod that has a node counts. Not
+    those that were made since `before`: they are the youngest, hence the first that a ReplicaSet removes.
     """
     known = {pod.uid for pod in before}
     return sum(
