@@ -11,12 +11,12 @@ from kombu.exceptions import OperationalError
 from kombu.transport import virtual
 from kombu.utils.eventio import ERR, READ, poll
 
+from taskyard.broker.alarm import Alarm
 from taskyard.broker.leases import LEASE_SECONDS, LeaseRules
 from taskyard.broker.qos import Held
 from taskyard.broker.sqlite_channel import Channel
 from taskyard.broker.sqlite_session import Session
 from taskyard.broker.sqlite_store import DatabaseBusyError, UnusableDatabaseError
-from taskyard.broker.sqlite_wake import Alarm
 
 __all__ = ["Channel", "DatabaseBusyError", "Transport", "UnusableDatabaseError"]
 

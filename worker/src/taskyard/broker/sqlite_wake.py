@@ -1,25 +1,22 @@
-"""How the processes that share a database file tell each other about new messages, and wait for a moment.
+"""How the processes that share a database file tell each other about new messages.
 
 Beside the file there is a directory with one empty file for each queue. Whoever puts a message into a queue
-touches its file; whoever waits watches it with inotify (see inotify(7), timerfd_create(2)). Where the kernel
+touches its file; whoever waits watches it with inotify (see inotify(7)). Where the kernel
 or the file system cannot do that, consumers look into the database from time to time.
 """
 
-import ctypes
 import hashlib
 import os
-import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from taskyard.broker.alarm import checked, libc
 
 _IN_ATTRIB: Final = 0x4
 _IN_NONBLOCK: Final = 0o4000
 _IN_CLOEXEC: Final = 0o2000000
-_CLOCK_MONOTONIC: Final = 1
-
-_libc: Any = ctypes.CDLL(None, use_errno=True)
 
 
 class Bell:
@@ -60,7 +57,7 @@ class Bell:
         """Listen for the queues; False where one has to look instead."""
         if self._heard is None:
             try:
-                self._heard = _checked(_libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC))
+                self._heard = checked(libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC))
             except (AttributeError, OSError):
                 return False
         for queue in set(queues) - self._watched:
@@ -68,7 +65,7 @@ class Bell:
             if not self._create(file):
                 return False
             try:
-                _checked(_libc.inotify_add_watch(self._heard, file.encode(), _IN_ATTRIB))
+                checked(libc.inotify_add_watch(self._heard, file.encode(), _IN_ATTRIB))
             except OSError:
                 return False
             self._watched.add(queue)
@@ -90,36 +87,3 @@ class Bell:
         if self._heard is not None:
             os.close(self._heard)
             self._heard = None
-
-
-class Alarm:
-    """A moment that makes a descriptor readable, in whichever phase of a loop's turn it is set."""
-
-    def __init__(self) -> None:
-        self._at: float | None = None
-        self.fd: int = _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, _IN_NONBLOCK | _IN_CLOEXEC))
-
-    def set(self, at: float) -> None:
-        """Ring at this moment of the monotonic clock; the past is now."""
-        if at != self._at:
-            self._at = at
-            whole = max(int(at * 1e9), 1)
-            spec = struct.pack("qqqq", 0, 0, *divmod(whole, 1_000_000_000))
-            _checked(_libc.timerfd_settime(self.fd, 1, spec, None))
-
-    def heard(self) -> None:
-        """It has rung."""
-        self._at = None
-        with suppress(BlockingIOError):
-            os.read(self.fd, 8)
-
-    def close(self) -> None:
-        """Ring no more."""
-        os.close(self.fd)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result

@@ -8,6 +8,8 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 from kombu.utils.eventio import ERR, READ
 
+from taskyard.broker.alarm import Alarm
+
 
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     """Drives the channels of a transport, from an event loop or from ``drain_events``.
@@ -19,6 +21,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         super().__init__()
         self.transport = transport
         self.loop: Any = None
+        self._alarm: Alarm | None = None
         self.in_turn = False
         self._handlers: dict[int, tuple[Any, Any]] = {}
         self._listening: dict[Any, tuple[Any, int, frozenset[str]]] = {}
@@ -47,6 +50,9 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             for channel in list(self._channels):
                 if channel.active_fanout_queues:
                     self._listen(channel)
+            at = self.next_at()
+            if self._alarm is not None and at is not None:
+                self._alarm.set(at)
             return delivered
         finally:
             self.in_turn = False
@@ -63,7 +69,6 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             return sum(channel.deliver() for channel in list(self._channels))
         finally:
             self.in_turn = False
-            self.transport.set_alarm()
 
     def _on_broadcast(self, channel: Any) -> int:
         return 1 if channel._receive() else 0
@@ -159,6 +164,8 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         """Use an event loop from now on."""
         for fd in list(self._handlers):
             self._forget(fd)
+        if self._alarm is not None:
+            self._alarm.close()
         self._listening.clear()
         for channel in self._channels:
             channel._in_listen = None
@@ -166,11 +173,17 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         if session is not None:
             session.before_close = None
         self.loop = loop
+        with suppress(AttributeError, OSError):  # other systems than Linux: the timers of the loop must do
+            self._alarm = Alarm()
+            self._watch(self._alarm, self._alarm.heard)
 
     def close(self) -> None:
         """Forget all descriptors."""
         for fd in list(self._handlers):
             self._forget(fd)
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
         self._listening.clear()
         self._channels.clear()
 

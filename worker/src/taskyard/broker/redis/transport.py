@@ -47,7 +47,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         self.adopted: dict[str, Held] = {}
         self._consumers: list[Any] = []
         self._timers: list[Any] = []
-        self._alarm: float | None = None
 
     @property
     def in_turn(self) -> bool:
@@ -178,21 +177,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
     def _tick(self) -> None:
         self.cycle.turn()
-
-    def set_alarm(self) -> None:
-        """See to it that the loop turns when something is due.
-
-        Called when replies have come, because they say when that is, and because what is due is known before
-        the loop computes how long it sleeps.
-        """
-        loop = self.cycle.loop
-        at = self.cycle.next_at() if loop is not None else None
-        if at is not None and (self._alarm is None or at < self._alarm):
-            self._alarm = at
-            loop.call_later(max(0.0, at - monotonic()), self._alarmed)
-
-    def _alarmed(self) -> None:
-        self._alarm = None
 
     def on_readable(self, fileno: int) -> None:
         """Handle what came for one of our descriptors."""
