@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from taskyard import App
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.brokers.vhost import Vhost
-from tests.integration.worker.harness import WorkerProcess
+from tests.integration.worker.harness import Broker, StartWorker, WorkerProcess
 
 _databases = itertools.count(1)
 
@@ -55,13 +54,6 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/broker.db"
 
 
-@dataclass
-class Broker:
-    kind: str
-    url: str
-    backend: str
-
-
 @pytest.fixture(
     params=[
         pytest.param("redis", marks=pytest.mark.redis),
@@ -82,7 +74,7 @@ def redis_broker(redis_url: str) -> Broker:
 
 
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Start workers by hand; they end with the test."""
     workers: list[WorkerProcess] = []
 

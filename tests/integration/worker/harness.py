@@ -12,8 +12,9 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.brokers.ports import free_ports
 
@@ -30,6 +31,15 @@ def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = 
             return value
         assert time.monotonic() < deadline, f"{what} not within {timeout} s"
         time.sleep(0.02)
+
+
+@dataclass
+class Broker:
+    """Where a test's messages go, and where its results."""
+
+    kind: str
+    url: str
+    backend: str
 
 
 class WorkerProcess:
@@ -110,13 +120,15 @@ class WorkerProcess:
         return self.get("/state")[1]
 
     def drain(self) -> dict[str, Any]:
-        status, state = self.request("POST", "/drain")
-        assert status == 200, state
-        return state
+        return self._command("/drain")
 
     def resume(self) -> dict[str, Any]:
-        status, state = self.request("POST", "/resume")
+        return self._command("/resume")
+
+    def _command(self, path: str) -> dict[str, Any]:
+        status, state = self.request("POST", path)
         assert status == 200, state
+        assert isinstance(state, dict)
         return state
 
     def ran(self) -> list[str]:
@@ -145,3 +157,11 @@ class WorkerProcess:
             assert self.process is not None
             self.process.kill()
             self.process.wait(30)
+
+
+class StartWorker(Protocol):
+    """What the fixture `start_worker` gives: a started worker, ready unless asked otherwise."""
+
+    def __call__(
+        self, broker: Broker, *arguments: str, ready: bool = True, **options: Any
+    ) -> WorkerProcess: ...

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.integration.worker.harness import APPS, wait_until
 
 
-def run(*arguments, cwd, **environment):
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "taskyard.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(APPS), "RECORD": "/dev/null", **environment},
@@ -43,7 +44,7 @@ def run(*arguments, cwd, **environment):
         (["-A", "jobs", "nonsense"], "nonsense"),
     ],
 )
-def test_refusals(tmp_path, arguments, says):
+def test_refusals(tmp_path: Path, arguments: list[str], says: str) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "wrong_setting.py").write_text(
         "from taskyard import App\napp = App('x', task_ack_late=True)\n"
@@ -66,19 +67,19 @@ def test_refusals(tmp_path, arguments, says):
         ({"TASKYARD_HTTP": "nowhere"}, "HOST:PORT"),
     ],
 )
-def test_refusals_of_the_environment(tmp_path, environment, says):
+def test_refusals_of_the_environment(tmp_path: Path, environment: dict[str, str], says: str) -> None:
     done = run("-A", "jobs", "worker", cwd=tmp_path, **environment)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_version_and_help(tmp_path):
+def test_version_and_help(tmp_path: Path) -> None:
     assert run("--version", cwd=tmp_path).stdout.startswith("taskyard ")
     assert "--max-tasks-per-child" in run("worker", "--help", cwd=tmp_path).stdout
 
 
-def test_a_broker_that_must_be_there_at_start(tmp_path):
+def test_a_broker_that_must_be_there_at_start(tmp_path: Path) -> None:
     (tmp_path / "strict.py").write_text(
         "from taskyard import App\napp = App('x', broker_connection_retry_on_startup=False)\n"
     )
@@ -87,7 +88,7 @@ def test_a_broker_that_must_be_there_at_start(tmp_path):
     assert "Giving up" in done.stderr
 
 
-def test_one_file_and_no_server(tmp_path):
+def test_one_file_and_no_server(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(
         "from taskyard import App\n\napp = App('tasks')\n\n\n"
         "@app.task\ndef hello(name):\n    open('greeting', 'w').write('hello ' + name)\n"

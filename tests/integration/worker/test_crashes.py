@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,16 +13,18 @@ from taskyard import App
 from taskyard.errors import WorkerLostError
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
-from tests.integration.worker.conftest import Broker
-from tests.integration.worker.harness import wait_until
+from tests.brokers.vhost import Vhost
+from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 
-def send(client, names, seconds=0.0):
+def send(client: App, names: list[str], seconds: float = 0.0) -> None:
     for name in names:
         client.send_task("jobs.mark", (name, seconds), ignore_result=True)
 
 
-def test_a_killed_child_s_task_runs_again_and_the_others_are_not_disturbed(broker, client, start_worker):
+def test_a_killed_child_s_task_runs_again_and_the_others_are_not_disturbed(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     result = client.send_task("jobs.die_once", ("x",))
     others = [client.send_task("jobs.add", (n, 1)) for n in range(20)]
@@ -31,7 +34,9 @@ def test_a_killed_child_s_task_runs_again_and_the_others_are_not_disturbed(broke
     wait_until(lambda: len(worker.children()) == 2, what="the replacement")
 
 
-def test_a_task_that_always_kills_its_process_ends_as_a_failure(broker, client, start_worker):
+def test_a_task_that_always_kills_its_process_ends_as_a_failure(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     rules = '{"celery": {"queue": "celery.dead", "maxDeliveries": 3}}'
     worker = start_worker(broker, environment={"TASKYARD_DEAD_LETTERS": rules})
     with pytest.raises(WorkerLostError, match="SIGKILL"):
@@ -40,7 +45,7 @@ def test_a_task_that_always_kills_its_process_ends_as_a_failure(broker, client, 
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
 
 
-def test_kill_9_of_children_under_load(broker, client, start_worker):
+def test_kill_9_of_children_under_load(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(1500)]
     send(client, names[:500])
@@ -55,22 +60,26 @@ def test_kill_9_of_children_under_load(broker, client, start_worker):
     assert doubles <= 10 * 64
 
 
-def test_kill_9_of_the_parent_loses_nothing(broker, client, start_worker, tmp_path):
-    options = {"environment": {"LEASE_SECONDS": "3"}}
-    first = start_worker(broker, "-c", "2", "--loglevel", "warning", **options)
+def test_kill_9_of_the_parent_loses_nothing(
+    broker: Broker, client: App, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    environment = {"LEASE_SECONDS": "3"}
+    first = start_worker(broker, "-c", "2", "--loglevel", "warning", environment=environment)
     children = first.children()
     names = [f"n{number}" for number in range(400)]
     send(client, names, 0.005)
     wait_until(lambda: len(first.ran()) > 50, what="some tasks")
     os.kill(first.pid, signal.SIGKILL)
     wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), what="no orphans")
-    second = start_worker(broker, "-c", "2", "--loglevel", "warning", **options)
+    second = start_worker(broker, "-c", "2", "--loglevel", "warning", environment=environment)
     wait_until(lambda: len(second.count()) == len(names), timeout=90, what="all tasks")
     doubles = sum(second.count().values()) - len(names)
     assert doubles <= 130
 
 
-def test_rabbitmq_cuts_the_connections_under_load(amqp_broker, vhost, start_worker):
+def test_rabbitmq_cuts_the_connections_under_load(
+    amqp_broker: Broker, vhost: Vhost, start_worker: StartWorker
+) -> None:
     client = App("client", broker=amqp_broker.url)
     worker = start_worker(amqp_broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(300)]
@@ -90,15 +99,16 @@ def test_rabbitmq_cuts_the_connections_under_load(amqp_broker, vhost, start_work
     assert amqp_messages(amqp_broker, "celery") == 0
 
 
-def amqp_messages(broker, queue):
+def amqp_messages(broker: Broker, queue: str) -> int:
     from kombu import Connection
 
     with Connection(broker.url) as connection:
-        return connection.default_channel.queue_declare(queue, passive=True).message_count
+        count: int = connection.default_channel.queue_declare(queue, passive=True).message_count
+    return count
 
 
 @pytest.mark.redis
-def test_redis_restarts_under_load(start_worker, tmp_path):
+def test_redis_restarts_under_load(start_worker: StartWorker, tmp_path: Path) -> None:
     with RedisServer(options=["--appendonly", "yes"]) as server:
         broker = Broker("redis", server.url, server.url)
         client = App("client", broker=server.url, backend=server.url)
@@ -131,7 +141,9 @@ def test_redis_restarts_under_load(start_worker, tmp_path):
 
 
 @pytest.mark.redis
-def test_results_of_an_outage_of_the_store_are_stored_later(amqp_broker, start_worker):
+def test_results_of_an_outage_of_the_store_are_stored_later(
+    amqp_broker: Broker, start_worker: StartWorker
+) -> None:
     with RedisServer() as server:
         broker = Broker("amqp", amqp_broker.url, server.url)
         client = App("client", broker=broker.url, backend=broker.backend)
@@ -146,7 +158,9 @@ def test_results_of_an_outage_of_the_store_are_stored_later(amqp_broker, start_w
         wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
 
 
-def test_a_worker_waits_for_its_broker(redis_server, start_worker, tmp_path):
+def test_a_worker_waits_for_its_broker(
+    redis_server: RedisServer, start_worker: StartWorker, tmp_path: Path
+) -> None:
     server = RedisServer(password="right")
     try:
         broker = Broker("redis", server.url, server.url)
@@ -167,7 +181,7 @@ def test_a_worker_waits_for_its_broker(redis_server, start_worker, tmp_path):
 
 
 @pytest.mark.rabbitmq
-def test_rabbitmq_refuses_the_password(rabbitmq_server, start_worker):
+def test_rabbitmq_refuses_the_password(rabbitmq_server: RabbitMQServer, start_worker: StartWorker) -> None:
     broker = Broker("amqp", rabbitmq_server.url(password="geheim"), "")
     worker = start_worker(broker, ready=False, backend=None)
     wait_until(lambda: "check user and password" in str(worker.get("/readyz")[1]), what="the reason")
@@ -175,7 +189,9 @@ def test_rabbitmq_refuses_the_password(rabbitmq_server, start_worker):
     assert worker.stop() == 0
 
 
-def test_a_task_that_wants_no_second_run_fails_with_its_process(broker, client, start_worker):
+def test_a_task_that_wants_no_second_run_fails_with_its_process(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     with pytest.raises(WorkerLostError):
         client.send_task("jobs.die_early").get(timeout=60)
@@ -183,14 +199,16 @@ def test_a_task_that_wants_no_second_run_fails_with_its_process(broker, client, 
     assert worker.ran() == ["die early"]
 
 
-def test_programs_that_a_task_starts_can_be_terminated(redis_broker, start_worker):
+def test_programs_that_a_task_starts_can_be_terminated(
+    redis_broker: Broker, start_worker: StartWorker
+) -> None:
     start_worker(redis_broker)
     client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
     assert client.send_task("jobs.start_a_program").get(timeout=60) == -signal.SIGTERM
 
 
 @pytest.mark.rabbitmq
-def test_a_drain_ends_when_the_broker_is_silent(start_worker, redis_server):
+def test_a_drain_ends_when_the_broker_is_silent(start_worker: StartWorker, redis_server: RedisServer) -> None:
     with RabbitMQServer(management=False) as server:
         broker = Broker("amqp", server.url(), "")
         worker = start_worker(broker, backend=None)

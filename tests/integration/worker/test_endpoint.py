@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.integration.worker.harness import wait_until
+from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 pytestmark = pytest.mark.redis
 
 
-def test_state_has_the_contract_s_fields(redis_broker, start_worker):
+def test_state_has_the_contract_s_fields(redis_broker: Broker, start_worker: StartWorker) -> None:
     worker = start_worker(redis_broker, "-c", "3", "-Q", "a,b")
     state = worker.state()
     assert set(state) == {
@@ -25,7 +27,7 @@ def test_state_has_the_contract_s_fields(redis_broker, start_worker):
     assert state["oldestTaskSeconds"] is None
 
 
-def test_busy_time_counts_while_tasks_run(redis_broker, start_worker):
+def test_busy_time_counts_while_tasks_run(redis_broker: Broker, start_worker: StartWorker) -> None:
     from taskyard import App
 
     worker = start_worker(redis_broker)
@@ -37,7 +39,7 @@ def test_busy_time_counts_while_tasks_run(redis_broker, start_worker):
     assert worker.state()["busySeconds"] >= 3
 
 
-def test_commands_need_the_token(redis_broker, start_worker, tmp_path):
+def test_commands_need_the_token(redis_broker: Broker, start_worker: StartWorker, tmp_path: Path) -> None:
     worker = start_worker(redis_broker)
     assert worker.request("POST", "/drain", token=None)[0] == 401
     assert worker.request("POST", "/drain", token="wrong")[0] == 401
@@ -49,14 +51,14 @@ def test_commands_need_the_token(redis_broker, start_worker, tmp_path):
     assert worker.request("GET", "/nothing")[0] == 404
 
 
-def test_without_a_token_file_commands_are_refused(redis_broker, start_worker):
+def test_without_a_token_file_commands_are_refused(redis_broker: Broker, start_worker: StartWorker) -> None:
     worker = start_worker(redis_broker, environment={"TASKYARD_TOKEN_FILE": ""})
     status, answer = worker.request("POST", "/drain")
     assert status == 403
     assert "TASKYARD_TOKEN_FILE" in answer["error"]
 
 
-def test_metrics_count_by_state(redis_broker, start_worker):
+def test_metrics_count_by_state(redis_broker: Broker, start_worker: StartWorker) -> None:
     from taskyard import App
 
     worker = start_worker(redis_broker)

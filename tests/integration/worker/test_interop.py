@@ -8,6 +8,7 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import celery
 import celery.exceptions
@@ -16,12 +17,14 @@ import pytest
 from taskyard import App
 from taskyard.errors import NotRegistered
 from taskyard.errors import TimeoutError as ResultTimeout
-from tests.integration.worker.harness import APPS, wait_until
+from tests.integration.worker.harness import APPS, Broker, StartWorker, wait_until
 
 WAIT = 60
 
 
-def test_a_celery_client_gets_what_our_worker_returns(broker, celery_client, start_worker):
+def test_a_celery_client_gets_what_our_worker_returns(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     start_worker(broker)
     assert celery_client.send_task("jobs.add", (2, 3)).get(timeout=WAIT) == 5
     sent = celery_client.send_task("jobs.echo", ("ä", None, 1.5), {"key": [1, {"b": True}]})
@@ -31,7 +34,9 @@ def test_a_celery_client_gets_what_our_worker_returns(broker, celery_client, sta
     assert celery_client.send_task("jobs.classy", (4,)).get(timeout=WAIT) == 8
 
 
-def test_extended_types_survive_both_ways(broker, celery_client, start_worker):
+def test_extended_types_survive_both_ways(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     start_worker(broker)
     moment = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     assert celery_client.send_task("jobs.tomorrow", (moment,)).get(timeout=WAIT) == moment.replace(day=5)
@@ -39,7 +44,9 @@ def test_extended_types_survive_both_ways(broker, celery_client, start_worker):
     assert celery_client.send_task("jobs.echo", values).get(timeout=WAIT) == [values, {}]
 
 
-def test_exceptions_arrive_as_themselves_with_their_traceback(broker, celery_client, start_worker):
+def test_exceptions_arrive_as_themselves_with_their_traceback(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     failed = celery_client.send_task("jobs.fail", ("bad",))
     with pytest.raises(ValueError, match="bad"):
@@ -53,20 +60,26 @@ def test_exceptions_arrive_as_themselves_with_their_traceback(broker, celery_cli
     assert len(worker.children()) == 2
 
 
-def test_retries_keep_the_id_and_end_in_success(broker, celery_client, start_worker):
+def test_retries_keep_the_id_and_end_in_success(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     assert celery_client.send_task("jobs.third_time").get(timeout=WAIT) == 2
     assert worker.ran() == ["try 0", "try 1", "try 2"]
 
 
-def test_autoretry_gives_up_with_the_task_s_own_error(broker, celery_client, start_worker):
+def test_autoretry_gives_up_with_the_task_s_own_error(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     with pytest.raises(KeyError):
         celery_client.send_task("jobs.always_key_error").get(timeout=WAIT)
     assert worker.ran() == ["attempt"] * 3
 
 
-def test_a_chain_made_by_celery_runs_through(broker, celery_client, start_worker):
+def test_a_chain_made_by_celery_runs_through(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     start_worker(broker)
     chain = celery.chain(
         celery_client.signature("jobs.add", (1, 2)),
@@ -79,7 +92,9 @@ def test_a_chain_made_by_celery_runs_through(broker, celery_client, start_worker
     assert result.parent.parent.children[0].id == result.parent.id
 
 
-def test_a_failure_fails_the_rest_of_the_chain(broker, celery_client, start_worker):
+def test_a_failure_fails_the_rest_of_the_chain(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     start_worker(broker)
     chain = celery.chain(
         celery_client.signature("jobs.fail", ("first",)), celery_client.signature("jobs.add", (10,))
@@ -88,7 +103,9 @@ def test_a_failure_fails_the_rest_of_the_chain(broker, celery_client, start_work
         chain.apply_async().get(timeout=WAIT)
 
 
-def test_links_and_error_links_run(broker, celery_client, start_worker):
+def test_links_and_error_links_run(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     link = celery_client.signature("jobs.mark", (), immutable=False)
     celery_client.send_task(
@@ -104,7 +121,9 @@ def test_links_and_error_links_run(broker, celery_client, start_worker):
     wait_until(lambda: any(failed.id in line for line in worker.ran()), what="the inline error link")
 
 
-def test_a_chord_fails_loudly(broker, celery_client, start_worker):
+def test_a_chord_fails_loudly(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     chord = celery.chord(
         [celery_client.signature("jobs.mark", (str(n),)) for n in range(2)], app=celery_client
@@ -115,7 +134,7 @@ def test_a_chord_fails_loudly(broker, celery_client, start_worker):
     assert worker.ran() == []
 
 
-def test_children_are_listed(broker, celery_client, start_worker):
+def test_children_are_listed(broker: Broker, celery_client: celery.Celery, start_worker: StartWorker) -> None:
     start_worker(broker)
     parent = celery_client.send_task("jobs.parent_task")
     child_id = parent.get(timeout=WAIT)
@@ -123,7 +142,9 @@ def test_children_are_listed(broker, celery_client, start_worker):
     assert celery_client.AsyncResult(child_id).get(timeout=WAIT) == 2
 
 
-def test_a_started_task_says_where(broker, celery_client, start_worker):
+def test_a_started_task_says_where(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     result = celery_client.send_task("jobs.tracked", (1.0,))
     wait_until(lambda: result.state == "STARTED", what="STARTED")
@@ -131,7 +152,9 @@ def test_a_started_task_says_where(broker, celery_client, start_worker):
     assert result.get(timeout=WAIT) == "done"
 
 
-def test_ignored_results_are_not_stored(broker, celery_client, client, start_worker):
+def test_ignored_results_are_not_stored(
+    broker: Broker, celery_client: celery.Celery, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     quiet = celery_client.send_task("jobs.mark", ("quiet",), ignore_result=True)
     assert celery_client.send_task("jobs.add", (1, 1)).get(timeout=WAIT) == 2
@@ -139,7 +162,7 @@ def test_ignored_results_are_not_stored(broker, celery_client, client, start_wor
     assert client.AsyncResult(quiet.id).state == "PENDING"
 
 
-def test_ignore_and_reject(broker, celery_client, start_worker):
+def test_ignore_and_reject(broker: Broker, celery_client: celery.Celery, start_worker: StartWorker) -> None:
     worker = start_worker(broker)
     ignored = celery_client.send_task("jobs.ignore")
     rejected = celery_client.send_task("jobs.reject")
@@ -147,7 +170,7 @@ def test_ignore_and_reject(broker, celery_client, start_worker):
     assert ignored.state == rejected.state == "PENDING"
 
 
-def test_our_client_with_our_worker(broker, client, start_worker):
+def test_our_client_with_our_worker(broker: Broker, client: App, start_worker: StartWorker) -> None:
     start_worker(broker)
     result = client.send_task("jobs.add", (20, 22))
     assert result.get(timeout=WAIT) == 42
@@ -160,7 +183,7 @@ def test_our_client_with_our_worker(broker, client, start_worker):
         client.send_task("jobs.add", (1, 1), queue="nobody").get(timeout=0.2)
 
 
-def test_our_client_with_a_celery_worker(broker, client, tmp_path):
+def test_our_client_with_a_celery_worker(broker: Broker, client: App, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(APPS), "BROKER": broker.url, "BACKEND": broker.backend}
     command = [sys.executable, "-m", "celery", "-A", "celery_jobs", "worker", "-c", "1", "--without-mingle"]
     with (tmp_path / "log").open("wb") as log:
@@ -194,7 +217,9 @@ def test_our_client_with_a_celery_worker(broker, client, tmp_path):
         celery_worker.wait(30)
 
 
-def test_a_celery_worker_and_ours_share_a_queue(redis_broker, start_worker, tmp_path):
+def test_a_celery_worker_and_ours_share_a_queue(
+    redis_broker: Broker, start_worker: StartWorker, tmp_path: Path
+) -> None:
     worker = start_worker(redis_broker)
     app = App("shared", broker=redis_broker.url, backend=redis_broker.backend)
     results = [app.send_task("jobs.add", (n, n)) for n in range(50)]

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from threading import Event, Thread
 
-from tests.integration.worker.harness import wait_until
+import celery
+
+from taskyard import App
+from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 
-def send(client, names, seconds=0.0):
+def send(client: App, names: list[str], seconds: float = 0.0) -> None:
     for name in names:
         client.send_task("jobs.mark", (name, seconds), ignore_result=True)
 
 
-def test_drain_under_load_lets_nothing_begin_afterwards(broker, client, start_worker):
+def test_drain_under_load_lets_nothing_begin_afterwards(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(600)]
     send(client, names, 0.005)
@@ -37,7 +43,9 @@ def test_drain_under_load_lets_nothing_begin_afterwards(broker, client, start_wo
     assert worker.count() == dict.fromkeys(names, 1)
 
 
-def test_a_drained_worker_s_messages_go_to_another_one(broker, client, start_worker):
+def test_a_drained_worker_s_messages_go_to_another_one(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     first = start_worker(broker, "-c", "2", "--prefetch-multiplier", "8")
     send(client, [f"n{number}" for number in range(20)], 0.4)
     wait_until(lambda: first.state()["held"] >= 4, what="prefetched messages")
@@ -50,12 +58,14 @@ def test_a_drained_worker_s_messages_go_to_another_one(broker, client, start_wor
     assert second.state()["finished"] >= 18
 
 
-def test_many_drains_and_resumes_lose_and_double_nothing(broker, client, start_worker):
+def test_many_drains_and_resumes_lose_and_double_nothing(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(1500)]
     stop = Event()
 
-    def flip():
+    def flip() -> None:
         while not stop.is_set():
             worker.drain()
             worker.resume()
@@ -72,7 +82,9 @@ def test_many_drains_and_resumes_lose_and_double_nothing(broker, client, start_w
     assert worker.count() == dict.fromkeys(names, 1)
 
 
-def test_sigterm_under_load_runs_each_task_once(broker, client, start_worker):
+def test_sigterm_under_load_runs_each_task_once(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     first = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(1000)]
     send(client, names, 0.002)
@@ -86,7 +98,9 @@ def test_sigterm_under_load_runs_each_task_once(broker, client, start_worker):
     assert second.count() == dict.fromkeys(names, 1)
 
 
-def test_sigterm_waits_for_what_runs(broker, celery_client, start_worker):
+def test_sigterm_waits_for_what_runs(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     running = celery_client.send_task("jobs.begin_and_mark", ("long", 2.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
@@ -99,7 +113,7 @@ def test_sigterm_waits_for_what_runs(broker, celery_client, start_worker):
     assert running.get(timeout=5) is None
 
 
-def test_the_grace_period_ends_in_a_requeue(broker, client, start_worker):
+def test_the_grace_period_ends_in_a_requeue(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, environment={"TASKYARD_GRACE_SECONDS": "2"})
     client.send_task("jobs.begin_and_mark", ("long", 30.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
@@ -112,7 +126,9 @@ def test_the_grace_period_ends_in_a_requeue(broker, client, start_worker):
     assert second.wait() == 0
 
 
-def test_a_second_sigterm_ends_at_once_and_gives_everything_back(broker, client, start_worker):
+def test_a_second_sigterm_ends_at_once_and_gives_everything_back(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     children = worker.children()
     client.send_task("jobs.begin_and_mark", ("long", 60.0))
@@ -128,7 +144,7 @@ def test_a_second_sigterm_ends_at_once_and_gives_everything_back(broker, client,
     assert second.wait(30) == 0
 
 
-def test_starting_drained(broker, client, start_worker, tmp_path):
+def test_starting_drained(broker: Broker, client: App, start_worker: StartWorker, tmp_path: Path) -> None:
     podinfo = tmp_path / "annotations"
     podinfo.write_text(
         'other="x"\ntaskyard.io/drain="true"\ntaskyard.io/draining-since="2026-01-01T00:00:00Z"'
@@ -143,7 +159,9 @@ def test_starting_drained(broker, client, start_worker, tmp_path):
     wait_until(lambda: worker.ran() == ["late"], what="the task")
 
 
-def test_sigint_in_a_terminal_does_not_reach_the_children(broker, client, start_worker):
+def test_sigint_in_a_terminal_does_not_reach_the_children(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     client.send_task("jobs.begin_and_mark", ("long", 1.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
@@ -155,14 +173,14 @@ def test_sigint_in_a_terminal_does_not_reach_the_children(broker, client, start_
     assert worker.ran() == ["begin long", "end long"]
 
 
-def test_an_idle_worker_stops_quickly(broker, start_worker):
+def test_an_idle_worker_stops_quickly(broker: Broker, start_worker: StartWorker) -> None:
     worker = start_worker(broker)
     started = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - started < 5
 
 
-def test_the_solo_pool_drains_and_stops_too(broker, client, start_worker):
+def test_the_solo_pool_drains_and_stops_too(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, "-P", "solo")
     send(client, [f"n{number}" for number in range(20)], 0.05)
     wait_until(lambda: len(worker.ran()) > 3, what="some tasks")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 import uuid
+from typing import Any
 
 import pytest
 from kombu import Connection
 
+from taskyard import App
 from taskyard.broker.connection import connect
-from tests.integration.worker.harness import wait_until
+from tests.brokers.vhost import Vhost
+from tests.integration.worker.harness import Broker, StartWorker, WorkerProcess, wait_until
 
 
-def headers(**changes):
+def headers(**changes: Any) -> dict[str, Any]:
     made = {
         "task": "jobs.add",
         "id": str(uuid.uuid4()),
@@ -25,7 +29,7 @@ def headers(**changes):
 
 
 GOOD = json.dumps([[1, 2], {}, None])
-CORPUS = {
+CORPUS: dict[str, tuple[dict[str, Any], str | bytes]] = {
     "body is an object": ({}, "{}"),
     "body is null": ({}, "null"),
     "body has two elements": ({}, "[[1], {}]"),
@@ -51,14 +55,16 @@ CORPUS = {
     "no task header, no task body": ({"task": ..., "id": ...}, '{"some": "thing"}'),
     "no headers at all": ({"task": ..., "id": ..., "retries": ..., "timelimit": ..., "lang": ...}, "[]"),
 }
-CONTENT = {
+CONTENT: dict[str, tuple[str | None, str | bytes]] = {
     "pickle is not accepted": ("application/x-python-serialize", b"cos\nsystem\n(S'true'\ntR."),
     "unknown content type": ("application/data", b"xx"),
     "no content type": (None, GOOD),
 }
 
 
-def publish(url, own_headers, body, content_type="application/json"):
+def publish(
+    url: str, own_headers: dict[str, Any], body: str | bytes, content_type: str | None = "application/json"
+) -> None:
     with connect(url) as connection:
         channel = connection.channel()
         amqp = connection.transport.driver_type == "amqp"
@@ -74,7 +80,7 @@ def publish(url, own_headers, body, content_type="application/json"):
         channel.basic_publish(message, exchange="", routing_key="celery")
 
 
-def test_the_corpus(broker, client, start_worker):
+def test_the_corpus(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "info")
     children = worker.children()
     for changes, body in CORPUS.values():
@@ -83,7 +89,7 @@ def test_the_corpus(broker, client, start_worker):
         publish(broker.url, headers(), body, content_type)
     total = len(CORPUS) + len(CONTENT)
 
-    def malformed():
+    def malformed() -> int:
         text = worker.request("GET", "/metrics")[1]
         return int(text.split("\ntaskyard_worker_malformed_messages_total ")[1].split()[0])
 
@@ -106,10 +112,8 @@ def test_the_corpus(broker, client, start_worker):
 
 
 @pytest.mark.redis
-def test_redis_lists_can_hold_anything(redis_broker, start_worker):
+def test_redis_lists_can_hold_anything(redis_broker: Broker, start_worker: StartWorker) -> None:
     import redis
-
-    from taskyard import App
 
     store = redis.Redis.from_url(redis_broker.url)
     worker = start_worker(redis_broker)
@@ -122,9 +126,7 @@ def test_redis_lists_can_hold_anything(redis_broker, start_worker):
 
 
 @pytest.mark.rabbitmq
-def test_a_queue_of_any_kind_is_taken_as_it_is(amqp_broker, start_worker):
-    from taskyard import App
-
+def test_a_queue_of_any_kind_is_taken_as_it_is(amqp_broker: Broker, start_worker: StartWorker) -> None:
     with Connection(amqp_broker.url) as connection:
         channel = connection.channel()
         channel.queue_declare(
@@ -155,8 +157,9 @@ def test_a_queue_of_any_kind_is_taken_as_it_is(amqp_broker, start_worker):
 
 
 @pytest.mark.rabbitmq
-def test_classic_queues_have_a_delivery_limit(amqp_broker, start_worker, vhost):
-    from taskyard import App
+def test_classic_queues_have_a_delivery_limit(
+    amqp_broker: Broker, start_worker: StartWorker, vhost: Vhost
+) -> None:
     from taskyard.errors import WorkerLostError
 
     rules = '{"celery": {"queue": "celery.dead", "maxDeliveries": 2}}'
@@ -165,10 +168,12 @@ def test_classic_queues_have_a_delivery_limit(amqp_broker, start_worker, vhost):
     result = client.send_task("jobs.begin_and_mark", ("poison", 60))
     for runs in (1, 2):
         worker = start_worker(amqp_broker, environment=environment)
-        wait_until(
-            lambda runs=runs, worker=worker: worker.count()["begin poison"] == runs, what=f"run {runs}"
-        )
-        worker.process.kill()
+
+        def begun(runs: int = runs, worker: WorkerProcess = worker) -> bool:
+            return worker.count()["begin poison"] == runs
+
+        wait_until(begun, what=f"run {runs}")
+        worker.signal(signal.SIGKILL)
         worker.wait()
     worker = start_worker(amqp_broker, environment=environment)
     with pytest.raises(WorkerLostError, match="2 times"):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+import celery
 import celery.exceptions
 import pytest
-from billiard.exceptions import TimeLimitExceeded
 
-from tests.integration.worker.harness import wait_until
+from taskyard import App
+from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 WAIT = 60
 
 
-def test_a_countdown_is_kept_in_the_broker_and_in_time(broker, celery_client, start_worker):
+def test_a_countdown_is_kept_in_the_broker_and_in_time(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     started = time.monotonic()
     result = celery_client.send_task("jobs.add", (1, 2), countdown=3.3)
@@ -24,7 +28,9 @@ def test_a_countdown_is_kept_in_the_broker_and_in_time(broker, celery_client, st
     assert 3.2 < time.monotonic() - started < 20
 
 
-def test_many_delayed_tasks_hold_no_slot(broker, celery_client, start_worker):
+def test_many_delayed_tasks_hold_no_slot(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker, "-c", "1")
     eta = datetime.now(UTC) + timedelta(seconds=6)
     late = [celery_client.send_task("jobs.add", (n, 0), eta=eta) for n in range(30)]
@@ -36,18 +42,20 @@ def test_many_delayed_tasks_hold_no_slot(broker, celery_client, start_worker):
     assert datetime.now(UTC) >= eta
 
 
-def test_delayed_tasks_survive_a_crash(broker, client, start_worker):
+def test_delayed_tasks_survive_a_crash(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker)
     result = client.send_task("jobs.add", (1, 2), countdown=4)
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
     time.sleep(1)
-    worker.process.kill()
+    worker.signal(signal.SIGKILL)
     worker.wait()
     start_worker(broker)
     assert result.get(timeout=WAIT) == 3
 
 
-def test_an_eta_without_a_zone_is_in_the_app_s(broker, client, start_worker):
+def test_an_eta_without_a_zone_is_in_the_app_s(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     start_worker(broker)
     sent = client.send_task(
         "jobs.add", (1, 2), eta=datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=0.5)
@@ -55,7 +63,9 @@ def test_an_eta_without_a_zone_is_in_the_app_s(broker, client, start_worker):
     assert sent.get(timeout=WAIT) == 3
 
 
-def test_expired_messages_are_revoked(broker, celery_client, client, start_worker):
+def test_expired_messages_are_revoked(
+    broker: Broker, celery_client: celery.Celery, client: App, start_worker: StartWorker
+) -> None:
     expired = client.send_task("jobs.mark", ("never",), expires=datetime.now(UTC) - timedelta(seconds=5))
     worker = start_worker(broker)
     fine = celery_client.send_task("jobs.mark", ("fine",), expires=300)
@@ -66,20 +76,24 @@ def test_expired_messages_are_revoked(broker, celery_client, client, start_worke
             celery_client.AsyncResult(expired.id).get(timeout=WAIT)
 
 
-def test_a_hard_limit_kills_the_child_and_nothing_else(broker, celery_client, start_worker):
+def test_a_hard_limit_kills_the_child_and_nothing_else(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     before = worker.children()
-    with pytest.raises(TimeLimitExceeded):
+    with pytest.raises(celery.exceptions.TimeLimitExceeded):
         celery_client.send_task("jobs.too_long").get(timeout=WAIT)
     wait_until(lambda: len(worker.children()) == 2, what="the replacement")
     assert len(set(before) & set(worker.children())) == 1
-    with pytest.raises(TimeLimitExceeded):
+    with pytest.raises(celery.exceptions.TimeLimitExceeded):
         celery_client.send_task("jobs.begin_and_mark", ("x", 60), time_limit=0.5).get(timeout=WAIT)
     assert worker.ran() == ["begin x"]
     assert worker.state()["failed"] == 2
 
 
-def test_a_soft_limit_lets_the_task_tidy_up(broker, celery_client, start_worker):
+def test_a_soft_limit_lets_the_task_tidy_up(
+    broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker)
     before = worker.children()
     assert celery_client.send_task("jobs.softly").get(timeout=WAIT) == "tidied up"
@@ -88,7 +102,9 @@ def test_a_soft_limit_lets_the_task_tidy_up(broker, celery_client, start_worker)
     assert worker.children() == before
 
 
-def test_short_tasks_never_wait_behind_a_long_one(broker, client, start_worker):
+def test_short_tasks_never_wait_behind_a_long_one(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     for _ in range(300):
         client.send_task("jobs.echo", ignore_result=True)
@@ -106,7 +122,9 @@ def test_short_tasks_never_wait_behind_a_long_one(broker, client, start_worker):
     assert set(worker.count().values()) == {1}
 
 
-def test_children_are_replaced_after_their_share(broker, client, start_worker):
+def test_children_are_replaced_after_their_share(
+    broker: Broker, client: App, start_worker: StartWorker
+) -> None:
     worker = start_worker(broker, "-c", "1", "--max-tasks-per-child", "3")
     pids = [client.send_task("jobs.pid").get(timeout=WAIT) for _ in range(9)]
     assert len(set(pids)) == 3
@@ -116,7 +134,7 @@ def test_children_are_replaced_after_their_share(broker, client, start_worker):
     assert len({result.get(timeout=WAIT) for result in burst}) >= 16
 
 
-def test_children_are_replaced_when_they_grow(broker, client, start_worker):
+def test_children_are_replaced_when_they_grow(broker: Broker, client: App, start_worker: StartWorker) -> None:
     start_worker(broker, "-c", "1", "--max-memory-per-child", str(150 * 1024))
     first = client.send_task("jobs.pid").get(timeout=WAIT)
     assert client.send_task("jobs.pid").get(timeout=WAIT) == first

@@ -4,53 +4,89 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from taskyard import App
 from taskyard.broker.delivery import Delivery
 from taskyard.errors import AlreadySettled
-from taskyard.execution.job import ACK, Outcome
+from taskyard.execution.job import ACK, Job, Outcome
 from taskyard.loop import Loop
-from taskyard.pool.pool import Limits, LostJob
+from taskyard.pool.pool import Limits, LostJob, Pool, Running
 from taskyard.result.store import NoStore
 from taskyard.worker.consumer import Consumer
 from taskyard.worker.deadletters import DeadLetterRules
 from taskyard.worker.settler import Settler
 from taskyard.worker.state import State
 
+if TYPE_CHECKING:
+    from taskyard.broker.link import Link
+
 
 class FakeLink:
-    def __init__(self, keeps=False):
+    #: Only declared: as long as a test does not replace them, __getattr__ notes the call.
+    ready_to_settle: Callable[[], None]
+    ack_again: Callable[[set[Any]], None]
+
+    def __init__(self, keeps: bool = False) -> None:
         self.alive = True
         self.keeps_deliveries = keeps
-        self.calls = []
+        self.calls: list[Any] = []
 
-    def __getattr__(self, name):
+    @property
+    def link(self) -> Link:
+        return cast("Link", self)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda delivery, *more: self.calls.append((name, getattr(delivery, "tag", delivery), *more))
 
 
-class FakePool:
-    def __init__(self, room=100):
+class FakePool(Pool):
+    slots = 2
+
+    def __init__(self, room: int = 100) -> None:
         self.room = room
-        self.jobs = []
+        self.jobs: list[tuple[Job, Limits]] = []
 
-    def accepts(self, name):
-        return len(self.jobs) < self.room
-
-    def submit(self, job, limits):
-        self.jobs.append((job, limits))
-
-    def flush(self):
+    def start(self) -> None:
         pass
 
-    def take_back(self):
+    def attach(self, loop: object) -> None:
+        pass
+
+    def accepts(self, name: str) -> bool:
+        return len(self.jobs) < self.room
+
+    def submit(self, job: Job, limits: Limits) -> None:
+        self.jobs.append((job, limits))
+
+    def flush(self) -> None:
+        pass
+
+    def depth(self, name: str) -> int:
+        return 1
+
+    def running(self) -> list[Running]:
+        return []
+
+    def kill(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def take_back(self) -> list[int]:
         taken, self.jobs = [job.seq for job, _ in self.jobs], []
         return taken
 
 
+Parts = tuple[Consumer, FakePool, FakeLink]
+
+
 @pytest.fixture
-def parts():
+def parts() -> Iterator[Parts]:
     app = App("unit", broker="memory://")
     app.task(name="t", time_limit=9)(lambda: None)
     pool, loop = FakePool(), Loop()
@@ -67,24 +103,26 @@ def parts():
 _tags = iter(range(1, 10**6))
 
 
-def delivery(link, redelivered=False, **headers):
+def delivery(link: FakeLink, redelivered: bool = False, **headers: Any) -> Delivery:
     made = {"task": "t", "id": f"id{next(_tags)}", **headers}
     body = json.dumps([[], {}, None])
-    return Delivery(link, made["id"], "q", made, {}, body, "application/json", "utf-8", "", "q", redelivered)
+    return Delivery(
+        link.link, made["id"], "q", made, {}, body, "application/json", "utf-8", "", "q", redelivered
+    )
 
 
-def arrive(consumer, *deliveries):
+def arrive(consumer: Consumer, *deliveries: Delivery) -> None:
     for each in deliveries:
         consumer.on_delivery(each)
     consumer.dispatch()
 
 
-def done(consumer, pool, index=0):
+def done(consumer: Consumer, pool: FakePool, index: int = 0) -> None:
     job, _ = pool.jobs.pop(index)
     consumer.on_outcomes([Outcome(job.seq, ACK, "SUCCESS", [], 0.1)])
 
 
-def test_a_delivery_is_settled_once():
+def test_a_delivery_is_settled_once() -> None:
     link = FakeLink()
     one = delivery(link)
     one.ack()
@@ -94,7 +132,7 @@ def test_a_delivery_is_settled_once():
     assert link.calls == [("ack", one.tag)]
 
 
-def test_success_acknowledges(parts):
+def test_success_acknowledges(parts: Parts) -> None:
     consumer, pool, link = parts
     one = delivery(link)
     arrive(consumer, one)
@@ -104,7 +142,7 @@ def test_success_acknowledges(parts):
     assert consumer.held == 0
 
 
-def test_limits_of_message_task_and_worker(parts):
+def test_limits_of_message_task_and_worker(parts: Parts) -> None:
     consumer, pool, link = parts
     consumer._app.task(name="free")(lambda: None)
     arrive(
@@ -116,7 +154,7 @@ def test_limits_of_message_task_and_worker(parts):
     assert [limits for _, limits in pool.jobs] == [Limits(5, 4), Limits(60, None), Limits(60, None)]
 
 
-def test_what_comes_late_after_the_tap_was_closed_goes_back(parts):
+def test_what_comes_late_after_the_tap_was_closed_goes_back(parts: Parts) -> None:
     consumer, pool, link = parts
     one = delivery(link)
     arrive(consumer, one)
@@ -130,7 +168,7 @@ def test_what_comes_late_after_the_tap_was_closed_goes_back(parts):
     assert consumer.held == 0
 
 
-def test_closing_the_tap_gives_back_in_order(parts):
+def test_closing_the_tap_gives_back_in_order(parts: Parts) -> None:
     consumer, pool, link = parts
     pool.room = 2
     all_of_them = [delivery(link) for _ in range(4)]
@@ -141,7 +179,7 @@ def test_closing_the_tap_gives_back_in_order(parts):
     assert (consumer.held, pool.jobs) == (0, [])
 
 
-def test_expired_due_and_not_due(parts):
+def test_expired_due_and_not_due(parts: Parts) -> None:
     consumer, pool, link = parts
     expired, late = (
         delivery(link, expires="2020-01-01T00:00:00+00:00"),
@@ -154,7 +192,7 @@ def test_expired_due_and_not_due(parts):
     assert [job.id for job, _ in pool.jobs] == [overdue.tag]
 
 
-def test_what_is_due_within_a_second_waits_here(parts):
+def test_what_is_due_within_a_second_waits_here(parts: Parts) -> None:
     from datetime import UTC, datetime, timedelta
 
     consumer, pool, link = parts
@@ -167,21 +205,21 @@ def test_what_is_due_within_a_second_waits_here(parts):
     assert [job.id for job, _ in pool.jobs] == [soon.tag]
 
 
-def test_a_classic_queue_s_redelivery_is_counted_by_a_copy(parts):
+def test_a_classic_queue_s_redelivery_is_counted_by_a_copy(parts: Parts) -> None:
     consumer, pool, link = parts
     again, counted = delivery(link, True), delivery(link, True, **{"x-taskyard-deliveries": 1})
     quorum = delivery(link, True, **{"x-delivery-count": 1})
-    worn = delivery(link, **{"x-taskyard-deliveries": 3})
+    worn = delivery(link, False, **{"x-taskyard-deliveries": 3})
     arrive(consumer, again, counted, quorum, worn)
     assert link.calls[:2] == [("requeue_counted", again.tag, 1), ("requeue_counted", counted.tag, 2)]
     assert link.calls[2][:2] == ("dead_letter", worn.tag)
     assert [job.id for job, _ in pool.jobs] == [quorum.tag]
 
 
-def test_a_lost_process_counts_one_delivery_up_to_the_limit(parts):
+def test_a_lost_process_counts_one_delivery_up_to_the_limit(parts: Parts) -> None:
     consumer, pool, link = parts
     for before, call in ((0, "requeue_counted"), (1, "requeue_counted"), (2, "dead_letter")):
-        one = delivery(link, **{"x-delivery-count": before})
+        one = delivery(link, False, **{"x-delivery-count": before})
         arrive(consumer, one)
         job, _ = pool.jobs.pop()
         consumer.on_lost([LostJob(job.seq, "was killed", None)])
@@ -189,14 +227,14 @@ def test_a_lost_process_counts_one_delivery_up_to_the_limit(parts):
     assert consumer.held == 0
 
 
-def test_a_double_of_what_runs_is_not_run(parts):
+def test_a_double_of_what_runs_is_not_run(parts: Parts) -> None:
     consumer, pool, link = parts
     consumer._rules = DeadLetterRules({})
     first = delivery(link)
     arrive(consumer, first)
     for _ in range(3):
         link.alive = False
-        consumer.on_link_lost(link)
+        consumer.on_link_lost(link.link)
         link = FakeLink()
         double = delivery(link, True, id=first.headers["id"])
         arrive(consumer, double)
@@ -208,40 +246,40 @@ def test_a_double_of_what_runs_is_not_run(parts):
     assert len(pool.jobs) == 1, "a retry is another message"
 
 
-def test_what_was_acknowledged_just_before_the_connection_broke_is_not_run_again(parts):
+def test_what_was_acknowledged_just_before_the_connection_broke_is_not_run_again(parts: Parts) -> None:
     consumer, pool, link = parts
     consumer._rules = DeadLetterRules({})
     first = delivery(link)
     arrive(consumer, first)
     done(consumer, pool)
     link.alive = False
-    consumer.on_link_lost(link)
+    consumer.on_link_lost(link.link)
     new = FakeLink()
     double = delivery(new, True, id=first.headers["id"])
     arrive(consumer, double)
     assert (pool.jobs, new.calls) == ([], [("ack", double.tag)])
 
 
-def test_kept_deliveries_move_to_the_next_link(parts):
+def test_kept_deliveries_move_to_the_next_link(parts: Parts) -> None:
     consumer, pool, _ = parts
     old = FakeLink(keeps=True)
     one, two = delivery(old), delivery(old)
     arrive(consumer, one, two)
     done(consumer, pool)
     old.alive = False
-    consumer.on_link_lost(old)
+    consumer.on_link_lost(old.link)
     assert consumer.kept_tags() == {one.tag, two.tag}
     new = FakeLink(keeps=True)
     new.ready_to_settle = lambda: new.calls.append("ready")
     new.ack_again = lambda tags: new.calls.append(("ack_again", set(tags)))
-    consumer.on_link_open(new)
+    consumer.on_link_open(new.link)
     assert new.calls == ["ready", ("ack_again", {one.tag})]
     done(consumer, pool)
     assert new.calls[-1] == ("ack", two.tag)
 
 
 @pytest.mark.parametrize("headers", [{"task": 5}, {"id": None}, {"eta": "x"}, {"timelimit": 3}])
-def test_malformed_headers_are_dead_lettered(parts, headers):
+def test_malformed_headers_are_dead_lettered(parts: Parts, headers: dict[str, Any]) -> None:
     consumer, pool, link = parts
     one = delivery(link, **headers)
     arrive(consumer, one)

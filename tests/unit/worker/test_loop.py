@@ -5,24 +5,32 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from taskyard.loop import Loop
 
 
-def run_until(loop, condition, seconds=5.0):
+def run_until(loop: Loop, condition: Callable[[], object], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         loop.run_once()
 
 
-def test_readers_writers_and_removal():
-    loop, seen = Loop(), []
+def test_readers_writers_and_removal() -> None:
+    loop = Loop()
+    seen: list[Any] = []
     one, two = socket.socketpair()
     loop.add_reader(one, lambda tag: seen.append((tag, one.recv(10))), "in")
-    loop.add_writer(one, lambda: (seen.append("out"), loop.remove_writer(one)))
+
+    def written() -> None:
+        seen.append("out")
+        loop.remove_writer(one)
+
+    loop.add_writer(one, written)
     two.send(b"x")
     run_until(loop, lambda: len(seen) == 2)
     assert set(seen) == {("in", b"x"), "out"}
@@ -34,8 +42,9 @@ def test_readers_writers_and_removal():
     loop.close()
 
 
-def test_timers_in_order_and_cancelled():
-    loop, seen = Loop(), []
+def test_timers_in_order_and_cancelled() -> None:
+    loop = Loop()
+    seen: list[Any] = []
     loop.call_later(0.02, seen.append, 2)
     loop.call_later(0.01, seen.append, 1)
     loop.call_later(0.01, seen.append, "never").cancel()
@@ -46,8 +55,9 @@ def test_timers_in_order_and_cancelled():
     loop.close()
 
 
-def test_another_thread_wakes_it():
-    loop, seen = Loop(), []
+def test_another_thread_wakes_it() -> None:
+    loop = Loop()
+    seen: list[Any] = []
     threading.Timer(0.05, loop.call_soon_threadsafe, [lambda: seen.append(time.monotonic())]).start()
     started = time.monotonic()
     run_until(loop, lambda: seen)
@@ -55,10 +65,11 @@ def test_another_thread_wakes_it():
     loop.close()
 
 
-def test_exceptions_come_out_and_the_loop_goes_on():
-    loop, seen = Loop(), []
+def test_exceptions_come_out_and_the_loop_goes_on() -> None:
+    loop = Loop()
+    seen: list[Any] = []
 
-    def bad():
+    def bad() -> None:
         raise ValueError("bad")
 
     loop.call_soon(bad)
@@ -69,8 +80,9 @@ def test_exceptions_come_out_and_the_loop_goes_on():
     loop.close()
 
 
-def test_hooks_run_in_order_before_each_wait():
-    loop, seen = Loop(), []
+def test_hooks_run_in_order_before_each_wait() -> None:
+    loop = Loop()
+    seen: list[Any] = []
     loop.before_tick.append(lambda: seen.append("settle"))
     loop.on_tick.add(lambda: seen.append("send"))
     loop.call_soon(lambda: loop.call_soon(lambda: None))
@@ -79,7 +91,7 @@ def test_hooks_run_in_order_before_each_wait():
     loop.close()
 
 
-def test_descriptors_closed_behind_its_back_are_forgotten():
+def test_descriptors_closed_behind_its_back_are_forgotten() -> None:
     loop = Loop()
     one, two = socket.socketpair()
     fd = one.fileno()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ items = st.lists(
 
 
 @given(st.lists(items, max_size=6), st.integers(1, 40))
-def test_frames_survive_any_cutting(frames, size):
+def test_frames_survive_any_cutting(frames: list[list[Any]], size: int) -> None:
     stream = b"".join(map(pack_frame, frames))
     reader = FrameReader()
     got = []
@@ -29,12 +30,12 @@ def test_frames_survive_any_cutting(frames, size):
     assert got == frames
 
 
-def test_a_senseless_frame_is_refused():
+def test_a_senseless_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="frame"):
         list(FrameReader().feed(b"\xff\xff\xff\xff...."))
 
 
-def test_the_board_forbids_what_has_not_begun():
+def test_the_board_forbids_what_has_not_begun() -> None:
     board = Board()
     assert board.begin(1)
     board.forbid(3)
@@ -46,7 +47,7 @@ def test_the_board_forbids_what_has_not_begun():
     assert board.soft_target() == 4
 
 
-def test_only_tasks_known_to_be_short_travel_together():
+def test_only_tasks_known_to_be_short_travel_together() -> None:
     pace = Pace(adaptive=True)
     assert pace.depth("t") == pace.overall_depth() == 1
     for _ in range(5):
@@ -64,14 +65,14 @@ def test_only_tasks_known_to_be_short_travel_together():
 
 
 @given(st.integers(1, 60), st.randoms(use_true_random=False))
-def test_every_tag_is_acknowledged_once_and_none_before_it_is_done(count, rng: random.Random):
+def test_every_tag_is_acknowledged_once_and_none_before_it_is_done(count: int, rng: random.Random) -> None:
     window = AckWindow()
     acknowledged: set[int] = set()
     done: set[int] = set()
     forgotten: set[int] = set()
     open_tags: set[int] = set()
 
-    def ack(tag, multiple):
+    def ack(tag: int, multiple: bool) -> None:
         covered = {each for each in open_tags if each <= tag} if multiple else {tag}
         assert covered <= done, "acknowledged before it was done"
         assert not covered & acknowledged
@@ -103,7 +104,7 @@ def test_every_tag_is_acknowledged_once_and_none_before_it_is_done(count, rng: r
 
 
 @given(st.floats(0.001, 10_000_000))
-def test_delays_never_overshoot(seconds):
+def test_delays_never_overshoot(seconds: float) -> None:
     bucket = bucket_for("q", seconds)
     assert bucket.seconds <= max(seconds, 1)
     assert bucket.arguments["x-message-ttl"] == bucket.seconds * 1000
@@ -112,7 +113,7 @@ def test_delays_never_overshoot(seconds):
     assert bucket.name == f"taskyard.delay.q.{bucket.seconds}s"
 
 
-def test_a_delay_takes_few_hops():
+def test_a_delay_takes_few_hops() -> None:
     left, hops = 86_399.0, 0
     while left >= 1:
         left -= bucket_for("q", left).seconds

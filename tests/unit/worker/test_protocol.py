@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, cast
 
 import celery
 import pytest
@@ -12,25 +13,28 @@ from hypothesis import strategies as st
 
 from taskyard import App
 from taskyard.client.producer import Producer
+from taskyard.client.router import Route
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import dump_json, loads
-from taskyard.message.protocol import iso_date, read_body, read_envelope, upgrade_protocol_1
+from taskyard.message.protocol import TaskMessage, iso_date, read_body, read_envelope, upgrade_protocol_1
 
 ACCEPT = frozenset({"application/json"})
 CELERY = celery.Celery("golden", broker="memory://", set_as_current=False)
 
+Sent = list[tuple[TaskMessage, Route]]
+
 
 @pytest.fixture
-def sent(monkeypatch):
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """Messages that our client would publish, with their routes."""
-    messages = []
+    messages: Sent = []
     monkeypatch.setattr(
         Producer, "publish", lambda self, message, route, **options: messages.append((message, route))
     )
     return messages
 
 
-CALLS = [
+CALLS: list[dict[str, Any]] = [
     {},
     {"args": (2, 3)},
     {"args": (1,), "kwargs": {"a": "ä", "b": [1, {"c": None}]}},
@@ -48,7 +52,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS, ids=[", ".join(call) or "bare" for call in CALLS])
-def test_headers_and_body_are_celery_s(sent, call):
+def test_headers_and_body_are_celery_s(sent: Sent, call: dict[str, Any]) -> None:
     app = App("golden", broker="memory://")
     app.send_task("golden.task", task_id="the-id", **call)
     message, route = sent[0]
@@ -64,7 +68,7 @@ def test_headers_and_body_are_celery_s(sent, call):
     assert (route.exchange, route.routing_key, route.queue) == ("", "celery", "celery")
 
 
-def test_user_headers_links_and_expiry(sent):
+def test_user_headers_links_and_expiry(sent: Sent) -> None:
     app = App("golden", broker="memory://")
     link = CELERY.signature("golden.next", (1,))
     app.send_task(
@@ -77,14 +81,14 @@ def test_user_headers_links_and_expiry(sent):
     assert embed["callbacks"] == embed["errbacks"] == embed["chain"] == [json.loads(json.dumps(link))]
 
 
-def test_stamps(sent):
+def test_stamps(sent: Sent) -> None:
     App("golden", broker="memory://").send_task("golden.task", stamped_headers=["team"], team="a")
     assert sent[0][0].headers["stamps"] == {"team": "a"}
     with pytest.raises(TypeError, match="countdwn"):
         App("golden").send_task("golden.task", countdwn=1)
 
 
-def test_an_envelope_is_read():
+def test_an_envelope_is_read() -> None:
     headers = {
         "task": "t", "id": "i", "eta": "2030-01-01T00:00:00+00:00", "expires": "2030-01-01T01:00:00",
         "timelimit": [30, 20], "retries": 1, "x-delivery-count": 3, "x-taskyard-deliveries": 1,
@@ -95,7 +99,7 @@ def test_an_envelope_is_read():
     assert envelope.eta == envelope.expires == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
 
 
-def test_only_task_and_id_are_needed():
+def test_only_task_and_id_are_needed() -> None:
     envelope = read_envelope({"task": "t", "id": "i"}, UTC)
     assert (envelope.eta, envelope.expires, envelope.hard_limit, envelope.deliveries) == (None, None, None, 0)
 
@@ -121,7 +125,7 @@ header_names = st.sampled_from(
 
 
 @given(st.dictionaries(header_names, json_values | st.datetimes(), max_size=9))
-def test_any_headers_are_read_or_refused(headers):
+def test_any_headers_are_read_or_refused(headers: dict[str, Any]) -> None:
     try:
         envelope = read_envelope(headers, UTC)
     except MalformedMessage as refusal:
@@ -133,7 +137,7 @@ def test_any_headers_are_read_or_refused(headers):
 
 
 @given(json_values)
-def test_any_body_is_read_or_refused(value):
+def test_any_body_is_read_or_refused(value: Any) -> None:
     try:
         args, kwargs, embed = read_body(value)
     except MalformedMessage as refusal:
@@ -146,7 +150,7 @@ def test_any_body_is_read_or_refused(value):
 
 
 @given(st.binary() | st.text(), st.none() | st.text(max_size=20) | st.just("utf-8"))
-def test_any_bytes_are_decoded_or_refused(body, encoding):
+def test_any_bytes_are_decoded_or_refused(body: bytes | str, encoding: str | None) -> None:
     try:
         loads(body, "application/json", encoding, ACCEPT)
     except MalformedMessage as refusal:
@@ -155,7 +159,7 @@ def test_any_bytes_are_decoded_or_refused(body, encoding):
 
 
 @given(json_values)
-def test_any_protocol_1_body_is_read_or_refused(value):
+def test_any_protocol_1_body_is_read_or_refused(value: Any) -> None:
     try:
         headers, body = upgrade_protocol_1(dump_json(value), "application/json", "utf-8", {}, ACCEPT)
         read_envelope(headers, UTC)
@@ -165,7 +169,7 @@ def test_any_protocol_1_body_is_read_or_refused(value):
         assert json.loads(body)
 
 
-def test_protocol_1_made_by_celery_is_read():
+def test_protocol_1_made_by_celery_is_read() -> None:
     old = CELERY.amqp.as_task_v1("i", "t", (1, 2), {"k": 3}, retries=1, time_limit=5)
     headers, body = upgrade_protocol_1(dump_json(dict(old.body)), "application/json", "utf-8", {}, ACCEPT)
     envelope = read_envelope(headers, UTC)
@@ -173,10 +177,12 @@ def test_protocol_1_made_by_celery_is_read():
     assert read_body(json.loads(body))[:2] == ([1, 2], {"k": 3})
 
 
-def test_dates():
+def test_dates() -> None:
     assert iso_date("2030-01-01", UTC, "eta") == "2030-01-01"
     assert iso_date(datetime(2030, 1, 1), UTC, "eta") == "2030-01-01T00:00:00+00:00"
-    soon = datetime.fromisoformat(iso_date(5, UTC, "countdown"))
+    in_five_seconds = iso_date(5, UTC, "countdown")
+    assert in_five_seconds is not None
+    soon = datetime.fromisoformat(in_five_seconds)
     assert 4 < (soon - datetime.now(UTC)).total_seconds() <= 5
     with pytest.raises(TypeError, match="eta"):
-        iso_date([], UTC, "eta")
+        iso_date(cast("str", []), UTC, "eta")

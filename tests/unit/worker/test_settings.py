@@ -13,7 +13,7 @@ from taskyard.errors import ImproperlyConfigured
 from taskyard.settings import Settings
 
 
-def test_unknown_names_are_refused_with_the_nearest():
+def test_unknown_names_are_refused_with_the_nearest() -> None:
     app = App("x")
     with pytest.raises(ImproperlyConfigured, match="did you mean 'task_acks_late'"):
         app.conf.task_ack_late = True
@@ -30,12 +30,12 @@ def test_unknown_names_are_refused_with_the_nearest():
     ("name", "value"),
     [("task_acks_late", "yes"), ("worker_concurrency", True), ("broker_url", 5), ("task_routes", "queue")],
 )
-def test_wrong_types_are_refused(name, value):
+def test_wrong_types_are_refused(name: str, value: object) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         Settings()[name] = value
 
 
-def test_values_are_kept():
+def test_values_are_kept() -> None:
     settings = Settings(result_expires=timedelta(hours=1), task_time_limit=3)
     assert settings.result_expires_seconds() == 3600
     assert settings["task_time_limit"] == 3
@@ -44,7 +44,7 @@ def test_values_are_kept():
     assert settings.result_expires_seconds() == 0
 
 
-def test_the_environment_wins(monkeypatch):
+def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     app = App("x", broker="redis://a", backend="redis://b")
     monkeypatch.setenv("TASKYARD_BROKER_URL", "redis://c")
     monkeypatch.setenv("TASKYARD_RESULT_BACKEND", "redis://d")
@@ -58,18 +58,18 @@ def test_the_environment_wins(monkeypatch):
     "url",
     ["redis://:secret@h:1/0", "amqp://user:secret@h//", "amqp://u:secret@a//;amqp://u:secret@b//"],
 )
-def test_no_password_is_shown(url):
+def test_no_password_is_shown(url: str) -> None:
     assert "secret" not in without_password(url)
     assert "@" in without_password(url)
 
 
-def test_a_url_without_a_scheme_is_refused():
+def test_a_url_without_a_scheme_is_refused() -> None:
     assert scheme_of("REDIS://x") == "redis"
     with pytest.raises(ImproperlyConfigured, match="no scheme"):
         scheme_of("localhost:6379")
 
 
-def test_routes():
+def test_routes() -> None:
     routes = {"a.b": {"queue": "exact", "priority": 3}, "a.*": "glob"}
     router = Router(Settings(task_routes=routes, task_default_priority=5))
     assert (router.route("a.b").queue, router.route("a.b").priority) == ("exact", 3)

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from taskyard import App, Task
 from taskyard.client.producer import Producer
+from taskyard.client.router import Route
 from taskyard.context import Request, current
 from taskyard.errors import AlreadyRegistered, MaxRetriesExceededError, NotRegistered, Retry
-from taskyard.execution.job import ACK, MALFORMED, REJECT, REQUEUE, Job
+from taskyard.execution.job import ACK, MALFORMED, REJECT, REQUEUE, Job, Outcome
 from taskyard.execution.runner import Runner
+from taskyard.message.protocol import TaskMessage
 from taskyard.result.meta import decode_meta, encode_meta, restore_exception
+
+Sent = list[tuple[TaskMessage, Route]]
 
 
 @pytest.fixture
-def app():
+def app() -> App:
     return App("unit", broker="memory://", result_backend="redis://nowhere")
 
 
 @pytest.fixture
-def sent(monkeypatch):
-    messages = []
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    messages: Sent = []
     monkeypatch.setattr(
         Producer, "publish", lambda self, message, route, **options: messages.append((message, route))
     )
     return messages
 
 
-def run(app, name, *args, headers=None, embed=None, body=None, store=True, **kwargs):
+def run(
+    app: App,
+    name: str,
+    *args: Any,
+    headers: dict[str, Any] | None = None,
+    embed: dict[str, Any] | None = None,
+    body: bytes | None = None,
+    store: bool = True,
+    **kwargs: Any,
+) -> Outcome:
     made = {"task": name, "id": "the-id", "retries": 0, **(headers or {})}
     raw = body if body is not None else json.dumps([args, kwargs, embed]).encode()
     info = {"exchange": "", "routing_key": "q", "priority": 0, "redelivered": False}
@@ -38,22 +52,22 @@ def run(app, name, *args, headers=None, embed=None, body=None, store=True, **kwa
     return Runner(app, "node", store=store).run(job)
 
 
-def stored(outcome):
+def stored(outcome: Outcome) -> dict[str, dict[str, Any]]:
     return {task_id: decode_meta(meta) for task_id, meta in outcome.results}
 
 
-def test_a_direct_call_is_only_a_call(app):
+def test_a_direct_call_is_only_a_call(app: App) -> None:
     @app.task(bind=True)
-    def who(self, x):
+    def who(self: Task[..., Any], x: int) -> tuple[str, bool, int]:
         return self.name, self.request.called_directly, x
 
     assert who(5) == (f"{__name__}.who", True, 5)
     assert who.request.id is None
 
 
-def test_bad_arguments_are_refused_at_the_call(app, sent):
+def test_bad_arguments_are_refused_at_the_call(app: App, sent: Sent) -> None:
     @app.task
-    def two(a, b=1, *, c=2):
+    def two(a: int, b: int = 1, *, c: int = 2) -> int:
         return a
 
     two.delay(1)
@@ -65,9 +79,9 @@ def test_bad_arguments_are_refused_at_the_call(app, sent):
     assert len(sent) == 3
 
 
-def test_options_reach_the_message(app, sent):
+def test_options_reach_the_message(app: App, sent: Sent) -> None:
     @app.task(name="n", queue="fast", priority=3, ignore_result=True)
-    def task():
+    def task() -> None:
         pass
 
     task.apply_async()
@@ -76,12 +90,12 @@ def test_options_reach_the_message(app, sent):
     assert [message.headers["ignore_result"] for message, _ in sent] == [True, False]
 
 
-def test_unknown_options_and_names_taken_are_refused(app):
+def test_unknown_options_and_names_taken_are_refused(app: App) -> None:
     with pytest.raises(TypeError, match="retrys"):
         app.task(retrys=3)(lambda: None)
     app.task(name="same")(lambda: None)
 
-    def other():
+    def other() -> None:
         pass
 
     with pytest.raises(AlreadyRegistered, match="same"):
@@ -90,7 +104,7 @@ def test_unknown_options_and_names_taken_are_refused(app):
         app.tasks["nothing"]
 
 
-def test_success_is_stored_as_celery_stores_it(app):
+def test_success_is_stored_as_celery_stores_it(app: App) -> None:
     app.task(name="t")(lambda x: x + 1)
     outcome = run(app, "t", 1, headers={"group": "g", "parent_id": "p"})
     assert (outcome.disposition, outcome.state) == (ACK, "SUCCESS")
@@ -104,19 +118,19 @@ def test_success_is_stored_as_celery_stores_it(app):
     assert run(app, "t", 1, store=False).results == []
 
 
-def test_a_result_without_a_json_form_is_a_failure(app):
+def test_a_result_without_a_json_form_is_a_failure(app: App) -> None:
     app.task(name="t")(lambda: object())
     outcome = run(app, "t")
     assert outcome.state == "FAILURE"
     assert isinstance(stored(outcome)["the-id"]["result"], TypeError)
 
 
-def test_failures_describe_the_exception(app):
+def test_failures_describe_the_exception(app: App) -> None:
     class Strange(Exception):  # noqa: N818
         pass
 
     @app.task(name="t")
-    def task():
+    def task() -> None:
         raise Strange(1, object())
 
     outcome = run(app, "t", embed={"chain": [{"task": "n", "options": {"task_id": "next"}}]})
@@ -134,18 +148,18 @@ def test_failures_describe_the_exception(app):
     ("error", "disposition"),
     [("Ignore()", ACK), ("Reject('x')", REJECT), ("Reject('x', requeue=True)", REQUEUE)],
 )
-def test_predicates(app, error, disposition):
+def test_predicates(app: App, error: str, disposition: int) -> None:
     from taskyard import errors
 
     @app.task(name="t")
-    def task():
+    def task() -> None:
         raise eval(error, vars(errors))
 
     outcome = run(app, "t")
     assert (outcome.disposition, outcome.results) == (disposition, [])
 
 
-def test_what_cannot_be_run_says_so(app):
+def test_what_cannot_be_run_says_so(app: App) -> None:
     assert run(app, "t", body=b"{}").disposition == MALFORMED
     unknown = run(app, "t")
     assert (unknown.disposition, unknown.state) == (REJECT, "FAILURE")
@@ -155,17 +169,19 @@ def test_what_cannot_be_run_says_so(app):
     assert "chord" in str(stored(chord)["the-id"]["result"])
 
 
-def test_hooks_run_in_order(app):
-    seen = []
+def test_hooks_run_in_order(app: App) -> None:
+    seen: list[Any] = []
 
-    class Hooked(Task):
-        def before_start(self, task_id, args, kwargs):
+    class Hooked(Task[..., Any]):
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
             seen.append("before")
 
-        def on_success(self, retval, task_id, args, kwargs):
+        def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
             seen.append(("success", retval))
 
-        def after_return(self, status, retval, task_id, args, kwargs, einfo):
+        def after_return(
+            self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+        ) -> None:
             seen.append(status)
             raise RuntimeError("a hook that fails changes nothing")
 
@@ -174,7 +190,7 @@ def test_hooks_run_in_order(app):
     assert seen == ["before", ("success", 5), "SUCCESS"]
 
 
-def test_a_chain_sends_its_next_step(app, sent):
+def test_a_chain_sends_its_next_step(app: App, sent: Sent) -> None:
     app.task(name="t")(lambda: 5)
     step = {
         "task": "n",
@@ -199,9 +215,16 @@ def test_a_chain_sends_its_next_step(app, sent):
     assert json.loads(outcome.results[0][1])["children"] == [[["n1", None], None]]
 
 
-def test_a_chain_within_a_link_and_a_group_within_a_link(app, sent):
+def test_a_chain_within_a_link_and_a_group_within_a_link(app: App, sent: Sent) -> None:
     app.task(name="t")(lambda: 5)
-    one = {"task": "one", "args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
+    one: dict[str, Any] = {
+        "task": "one",
+        "args": [],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
     two = {**one, "task": "two"}
     chain = {
         "task": "celery.chain",
@@ -224,9 +247,9 @@ def test_a_chain_within_a_link_and_a_group_within_a_link(app, sent):
     assert [message.headers["group_index"] for message, _ in sent[1:]] == [0, 1]
 
 
-def test_a_retry_is_the_same_message_again(app, sent):
+def test_a_retry_is_the_same_message_again(app: App, sent: Sent) -> None:
     @app.task(name="t", bind=True)
-    def task(self, x):
+    def task(self: Task[..., Any], x: int) -> None:
         raise self.retry(countdown=5, exc=ValueError("v"))
 
     headers = {
@@ -250,9 +273,9 @@ def test_a_retry_is_the_same_message_again(app, sent):
     assert isinstance(stored(outcome)["the-id"]["result"], ValueError)
 
 
-def test_retries_end(app, sent):
+def test_retries_end(app: App, sent: Sent) -> None:
     @app.task(name="t", bind=True, max_retries=1)
-    def task(self, error):
+    def task(self: Task[..., Any], error: bool) -> None:
         raise self.retry(exc=ValueError("mine") if error else None)
 
     assert run(app, "t", True).state == "RETRY"
@@ -263,27 +286,27 @@ def test_retries_end(app, sent):
     assert isinstance(stored(bare)["the-id"]["result"], MaxRetriesExceededError)
 
 
-def test_a_retry_that_cannot_be_sent_puts_the_message_back(app, monkeypatch):
-    def publish(self, message, route, **options):
+def test_a_retry_that_cannot_be_sent_puts_the_message_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def publish(self: Producer, message: TaskMessage, route: Route, **options: Any) -> None:
         raise OSError("broker away")
 
     monkeypatch.setattr(Producer, "publish", publish)
 
     @app.task(name="t", bind=True)
-    def task(self):
+    def task(self: Task[..., Any]) -> None:
         raise self.retry()
 
     assert run(app, "t").disposition == REQUEUE
 
 
-def test_autoretry(app, sent):
+def test_autoretry(app: App, sent: Sent) -> None:
     @app.task(
         name="t",
         autoretry_for=[LookupError],
         dont_autoretry_for=[IndexError],
         retry_kwargs={"max_retries": 5},
     )
-    def task(which):
+    def task(which: str) -> None:
         raise {"key": KeyError, "index": IndexError, "value": ValueError}[which]()
 
     assert run(app, "t", "key", headers={"retries": 4}).state == "RETRY"
@@ -295,18 +318,24 @@ def test_autoretry(app, sent):
 @pytest.mark.parametrize(
     ("retries", "least", "most"), [(0, 2, 2), (3, 16, 16), (20, 100, 100), (500, 100, 100)]
 )
-def test_backoff(app, retries, least, most):
+def test_backoff(app: App, retries: int, least: int, most: int) -> None:
     task = app.task(name="t", retry_backoff=2, retry_backoff_max=100, retry_jitter=False)(lambda: None)
+
+    def delay() -> float:
+        seconds = task.retry_delay()
+        assert seconds is not None
+        return seconds
+
     token = current.set((task, Request({"retries": retries})))
     try:
-        assert least <= task.retry_delay() <= most
+        assert least <= delay() <= most
         task.__class__.retry_jitter = True
-        assert all(0 <= task.retry_delay() <= most for _ in range(50))
+        assert all(0 <= delay() <= most for _ in range(50))
     finally:
         current.reset(token)
 
 
-def test_retry_outside_of_a_worker_raises_the_error(app):
+def test_retry_outside_of_a_worker_raises_the_error(app: App) -> None:
     task = app.task(name="t", bind=True)(lambda self: self.retry(exc=KeyError("k")))
     with pytest.raises(KeyError):
         task()
@@ -314,7 +343,7 @@ def test_retry_outside_of_a_worker_raises_the_error(app):
         task.retry()
 
 
-def test_exceptions_are_restored_safely():
+def test_exceptions_are_restored_safely() -> None:
     restored = decode_meta(encode_meta("i", "FAILURE", KeyError("k")))["result"]
     assert isinstance(restored, KeyError)
     evil = restore_exception({"exc_type": "system", "exc_message": ["true"], "exc_module": "os"})

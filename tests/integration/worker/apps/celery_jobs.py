@@ -7,16 +7,18 @@ from celery import Celery
 app = Celery("celery_jobs", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 
 
-@app.task
-def add(x, y):
+def add(x: int, y: int) -> int:
     return x + y
 
 
-@app.task
-def echo(*args):
+def echo(*args: object) -> list[object]:
     return list(args)
 
 
-@app.task
-def fail():
+def fail() -> None:
     raise ValueError("from celery")
+
+
+# Celery's decorator is untyped and would make the functions so.
+for function in (add, echo, fail):
+    app.task(function)

@@ -6,8 +6,10 @@ import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from taskyard import App, Task
+from taskyard.context import Request
 from taskyard.errors import Ignore, Reject, SoftTimeLimitExceeded
 
 app = App("jobs")
@@ -21,12 +23,12 @@ def record(what: str) -> None:
 
 
 @app.task
-def add(x, y):
+def add(x: int, y: int) -> int:
     return x + y
 
 
 @app.task
-def mark(name, seconds=0.0):
+def mark(name: str, seconds: float = 0.0) -> str:
     if seconds:
         time.sleep(seconds)
     record(name)
@@ -34,29 +36,29 @@ def mark(name, seconds=0.0):
 
 
 @app.task
-def begin_and_mark(name, seconds):
+def begin_and_mark(name: str, seconds: float) -> None:
     record(f"begin {name}")
     time.sleep(seconds)
     record(f"end {name}")
 
 
 @app.task
-def echo(*args, **kwargs):
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
     return [list(args), kwargs]
 
 
 @app.task
-def tomorrow(moment: datetime):
+def tomorrow(moment: datetime) -> datetime:
     return moment.replace(day=moment.day + 1)
 
 
 @app.task
-def fail(text="no"):
+def fail(text: str = "no") -> None:
     raise ValueError(text, 7)
 
 
 @app.task(bind=True, max_retries=3)
-def third_time(self):
+def third_time(self: Task[..., Any]) -> int:
     record(f"try {self.request.retries}")
     if self.request.retries < 2:
         raise self.retry(countdown=0.1, exc=RuntimeError("again"))
@@ -66,23 +68,23 @@ def third_time(self):
 @app.task(
     autoretry_for=(KeyError,), max_retries=2, retry_backoff=0.1, retry_backoff_max=0.2, retry_jitter=False
 )
-def always_key_error():
+def always_key_error() -> None:
     record("attempt")
     raise KeyError("gone")
 
 
 @app.task
-def ignore():
+def ignore() -> None:
     raise Ignore
 
 
 @app.task
-def reject():
+def reject() -> None:
     raise Reject("not me")
 
 
 @app.task(bind=True)
-def die_once(self, name):
+def die_once(self: Task[..., Any], name: str) -> str:
     record(f"run {name} {self.request.delivery_count}")
     if not self.request.delivery_count:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -90,68 +92,69 @@ def die_once(self, name):
 
 
 @app.task
-def die():
+def die() -> None:
     record("die")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task
-def leave():
+def leave() -> None:
     raise SystemExit(3)
 
 
 @app.task(time_limit=0.5)
-def too_long():
+def too_long() -> None:
     time.sleep(60)
 
 
 @app.task(soft_time_limit=0.3)
-def softly():
+def softly() -> str | None:
     try:
         time.sleep(60)
     except SoftTimeLimitExceeded:
         return "tidied up"
+    return None
 
 
 @app.task(track_started=True)
-def tracked(seconds):
+def tracked(seconds: float) -> str:
     time.sleep(seconds)
     return "done"
 
 
 @app.task
-def pid():
+def pid() -> int:
     return os.getpid()
 
 
 @app.task
-def eat(megabytes):
+def eat(megabytes: int) -> int:
     return len(bytearray(megabytes << 20)) and os.getpid()
 
 
 @app.task(bind=True)
-def parent_task(self):
+def parent_task(self: Task[..., Any]) -> str:
     child = add.delay(1, 1)
     return child.id
 
 
 @app.task
-def on_error(task_id):
+def on_error(task_id: str) -> None:
     record(f"errback {task_id}")
 
 
 @app.task
-def on_error_with_everything(request, error, traceback):
+def on_error_with_everything(request: Request, error: BaseException, traceback: str) -> None:
     record(f"inline errback {request.id} {error!r}")
 
 
-class Classy(Task):
+class Classy(Task[[int], int]):
     name = "jobs.classy"
 
-    def run(self, value):
+    def run(self, value: int) -> int:
         return value * 2
 
-    def on_success(self, retval, task_id, args, kwargs):
+    def on_success(self, retval: int, task_id: str, args: Any, kwargs: Any) -> None:
         record(f"success {retval}")
 
 
@@ -159,13 +162,13 @@ app.register_task(Classy)
 
 
 @app.task(acks_late=False)
-def die_early():
+def die_early() -> None:
     record("die early")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task
-def start_a_program():
+def start_a_program() -> int:
     program = subprocess.Popen(["sleep", "60"])
     program.terminate()
     return program.wait(10)
