@@ -32,6 +32,11 @@ def name() -> str:
     return given or "test-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 
 
+def quiet_name() -> str:
+    """A second cluster, in which no operator runs: for tests that are an operator themselves."""
+    return f"{name()}-quiet"
+
+
 def broker(kind: str, image: str) -> list[JSON]:
     """A broker's pod and Service."""
     labels = {"app": kind}
@@ -84,6 +89,7 @@ def kubeconfig() -> Path:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--down"]:
-        cluster("down", "--name", name())
+        for each in (name(), quiet_name()):
+            cluster("down", "--name", each)
     else:
         prepare()

@@ -19,7 +19,7 @@ import yaml
 from taskyard_operator.kube.client import KubeClient
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.resources import NAMESPACES, Resource
-from tests.e2e.prepare import name
+from tests.e2e.prepare import quiet_name
 
 ROOT = Path(__file__).parents[3]
 CRDS = Resource(
@@ -29,7 +29,7 @@ CRDS = Resource(
 
 def _cluster(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.cluster", *args, "--name", name()],
+        [sys.executable, "-m", "tests.cluster", *args, "--name", quiet_name()],
         cwd=ROOT,
         text=True,
         capture_output=True,
@@ -39,7 +39,7 @@ def _cluster(*args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Path:
-    """The kubeconfig of the test cluster, brought up if it is not, with the CRDs of this checkout."""
+    """The kubeconfig of a cluster without an operator, up and with the CRDs of this checkout."""
     found = _cluster("kubeconfig")
     if found.returncode:
         up = _cluster("up")
