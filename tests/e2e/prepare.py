@@ -14,9 +14,9 @@ from tests.harness.install import (
     SYSTEM,
     build_images,
     cluster,
-    image_values,
     install_chart,
     kubectl,
+    operator_values,
 )
 from tests.harness.kubectl import JSON
 
@@ -77,7 +77,7 @@ def prepare() -> None:
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BROKERS}})
     for kind in PORTS:
         kube.within(BROKERS).apply(*broker(kind, cluster("image", kind, "--name", here, capture=True)))
-    install_chart(kube, SYSTEM, RELEASE, {"image": image_values(images.operator)})
+    install_chart(kube, SYSTEM, RELEASE, operator_values(images))
     for kind in PORTS:
         kube.within(BROKERS)("wait", "pod", kind, "--for=condition=Ready", "--timeout=120s")
 

@@ -1,5 +1,6 @@
 """From a bare machine to a cluster with Taskyard on it: where the demo and the end-to-end tests begin."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -75,6 +76,17 @@ def install_chart(kubectl: Kubectl, namespace: str, release: str, values: Mappin
     if done.returncode:
         pods = kubectl.within(namespace)("get", "pods", "-o", "wide", check=False).stdout
         sys.exit(f"helm could not install the chart: {done.stderr.strip()}\n{pods}")
+
+
+def operator_values(images: Images) -> dict[str, Any]:
+    """Chart values for the operator's image; its tag stays the same, so a new build is told by an annotation."""
+    sources = hashlib.sha256()
+    for file in sorted((ROOT / "operator" / "src").rglob("*.py")):
+        sources.update(file.read_bytes())
+    return {
+        "image": image_values(images.operator),
+        "podAnnotations": {"taskyard.io/sources": sources.hexdigest()[:12]},
+    }
 
 
 def image_values(image: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from tests.harness.install import (
     image_values,
     install_chart,
     kubectl,
+    operator_values,
 )
 from tests.harness.kubectl import JSON, Kubectl
 from tests.harness.ledger import Ledger, Run, verdict
@@ -59,7 +60,7 @@ def set_up() -> tuple[Kubectl, Images]:
     step("chart: helm install, with an embedded Redis to try it out")
     kube = kubectl(CLUSTER)
     values = {
-        "image": image_values(images.operator),
+        **operator_values(images),
         "broker": {"embedded": "redis", "redis": {"image": image_values(redis_image)}},
     }
     install_chart(kube, SYSTEM, RELEASE, values)
