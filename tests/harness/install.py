@@ -79,7 +79,7 @@ def install_chart(kubectl: Kubectl, namespace: str, release: str, values: Mappin
 
 
 def operator_values(images: Images) -> dict[str, Any]:
-    """Chart values for the operator's image; its tag stays the same, so a new build is told by an annotation."""
+    """Chart values for the operator's image; an annotation tells a new build of the same tag."""
     sources = hashlib.sha256()
     for file in sorted((ROOT / "operator" / "src").rglob("*.py")):
         sources.update(file.read_bytes())
