@@ -33,6 +33,18 @@ def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = 
         time.sleep(0.02)
 
 
+def freeze(pid: int) -> None:
+    """Stop a process and wait until it stands still: on a busy machine its threads run on for a while after
+    the signal was sent. SIGCONT wakes it up.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    wait_until(
+        lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat")),
+        what=f"all threads of {pid} stopped",
+    )
+
+
 @dataclass
 class Broker:
     """Where a test's messages go, and where its results."""

@@ -14,7 +14,7 @@ from taskyard.errors import WorkerLostError
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.brokers.vhost import Vhost
-from tests.integration.worker.harness import Broker, StartWorker, wait_until
+from tests.integration.worker.harness import Broker, StartWorker, freeze, wait_until
 
 
 def send(client: App, names: list[str], seconds: float = 0.0) -> None:
@@ -213,8 +213,8 @@ def test_a_drain_ends_when_the_broker_is_silent(start_worker: StartWorker, redis
         broker = Broker("amqp", server.url(), "")
         worker = start_worker(broker, backend=None)
         pid = int((server._directory / "pid").read_text())
-        os.kill(pid, signal.SIGSTOP)
         try:
+            freeze(pid)
             state = worker.drain()
             assert not state["consuming"]
             assert not state["brokerConnected"]
