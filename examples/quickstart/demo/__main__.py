@@ -96,6 +96,12 @@ def manifests(broker: str, image: str) -> list[JSON]:
     return found
 
 
+def start_over(kube: Kubectl, broker: Broker) -> None:
+    """Remove what an earlier run left in a cluster that was kept or whose demo was killed."""
+    kube("delete", "workerpools", "--all", "--timeout=120s")
+    redis.Redis.from_url(broker.outside).flushall()
+
+
 def run(kube: Kubectl, images: Images, broker: Broker) -> bool:
     """Send the tasks, show the table until the pool is back at zero, and print the summary."""
     pool = manifests(broker.inside, images.first)[-1]["metadata"]["name"]
@@ -176,13 +182,14 @@ def main() -> int:
         kube, images = set_up()
         step("resources: examples/quickstart, a TaskQueue and a WorkerPool")
         inside = broker_url(kube)
-        kube.apply(*manifests(inside, images.first))
         with PortForward(kube.within(SYSTEM), "service/taskyard-redis", 6379) as forward:
             parts = urlsplit(inside)
-            outside = f"redis://:{parts.password}@127.0.0.1:{forward.port}/0"
-            kube.until("taskqueue", "quickstart", lambda body: bool(body.get("status")), 60)
+            broker = Broker(inside, f"redis://:{parts.password}@127.0.0.1:{forward.port}/0")
+            start_over(kube, broker)
+            kube.apply(*manifests(inside, images.first))
+            kube.until("workerpool", "quickstart", lambda body: bool(body.get("status")), 60)
             step("tasks: 300 of mixed length; a rollout in the middle")
-            good = run(kube, images, Broker(inside, outside))
+            good = run(kube, images, broker)
     finally:
         if keep:
             config = cluster("kubeconfig", "--name", CLUSTER, capture=True)
