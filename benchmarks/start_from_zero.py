@@ -5,6 +5,7 @@ line that a task wrote. The raw figures go to ``benchmarks/results/start-from-ze
 """
 
 import json
+import os
 import platform
 import statistics
 import sys
@@ -26,6 +27,7 @@ RESULTS = Path(__file__).parent / "results" / "start-from-zero.json"
 
 def main() -> int:
     """Run the rounds on the prepared cluster and keep the figures."""
+    load = os.getloadavg()[0]  # of the machine before: the figures are of use only with it
     prepare()
     kube = kubectl(name())
     namespace = "bench-start"
@@ -55,7 +57,8 @@ def main() -> int:
     first = [found["first"] for found in rounds]
     RESULTS.parent.mkdir(exist_ok=True)
     figures = {
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
+        "load": load,
         "rounds": rounds,
         "first": {"min": min(first), "median": statistics.median(first), "max": max(first)},
     }
