@@ -15,11 +15,15 @@ from time import monotonic
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "tests"
 
-#: What pytest is told for each tier. The e2e tests mostly wait, so that several share the two processors.
-OPTIONS = {
-    "unit": ["-n", "2"],
-    "integration": ["-n", "2", "--dist", "loadfile"],
-    "e2e": ["-n", "4", "--dist", "loadgroup"],
+#: What pytest is told for each tier, run by run. The e2e tests mostly wait, so that several share the two
+#: processors; those of the test cluster itself follow each other on one cluster.
+RUNS = {
+    "unit": [["tests/unit", "-n", "2"]],
+    "integration": [["tests/integration", "-n", "2", "--dist", "loadfile"]],
+    "e2e": [
+        ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "4", "--dist", "loadgroup"],
+        ["tests/e2e/cluster"],
+    ],
 }
 #: Programs that the integration tests start, and the Debian packages that bring them.
 SERVERS = {"redis-server": "redis-server", "rabbitmq-server": "rabbitmq-server"}
@@ -40,11 +44,11 @@ def install_servers() -> None:
     subprocess.run(command, check=True, env={**quiet, "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL)
 
 
-def run(tier: str) -> tuple[int, int, int]:
-    """Run one tier; returns the numbers of passed, failed and skipped tests."""
-    report = BUILD / f"{tier}.xml"
+def run(tier: str, number: int, arguments: list[str]) -> tuple[int, int, int]:
+    """Run a part of a tier; returns the numbers of passed, failed and skipped tests."""
+    report = BUILD / f"{tier}-{number}.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", f"tests/{tier}", *OPTIONS[tier], "-q", f"--junit-xml={report}"]
+    command = [sys.executable, "-m", "pytest", *arguments, "-q", f"--junit-xml={report}"]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if not report.exists():
         return 0, 1, 0
@@ -59,9 +63,9 @@ def run(tier: str) -> tuple[int, int, int]:
 
 def main(tiers: list[str]) -> int:
     """Run the tiers that are named."""
-    unknown = [tier for tier in tiers if tier not in OPTIONS]
+    unknown = [tier for tier in tiers if tier not in RUNS]
     if unknown or not tiers:
-        sys.exit(f"usage: python -m tests.tiers {'|'.join(OPTIONS)} ...")
+        sys.exit(f"usage: python -m tests.tiers {'|'.join(RUNS)} ...")
     BUILD.mkdir(parents=True, exist_ok=True)
     if {"integration", "e2e"} & set(tiers):
         install_servers()
@@ -84,7 +88,8 @@ def main(tiers: list[str]) -> int:
                     failed += 1
                     break
                 print(f"e2e: cluster and images ready after {monotonic() - started:.0f} s more", flush=True)
-            counts = run(tier)
+            parts = [run(tier, number, arguments) for number, arguments in enumerate(RUNS[tier])]
+            counts = [sum(part[column] for part in parts) for column in range(3)]
             passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
             print(
                 f"{tier}: {counts[0]} passed, {counts[1]} failed in {monotonic() - started:.0f} s", flush=True

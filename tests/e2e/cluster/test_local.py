@@ -26,8 +26,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = [
     pytest.mark.cluster,
-    # They share one cluster and follow each other.
-    pytest.mark.xdist_group("cluster"),
     # A cold cache has to build Kubernetes first.
     pytest.mark.timeout(1800),
     pytest.mark.skipif(
