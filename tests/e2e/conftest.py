@@ -12,7 +12,7 @@ import redis
 
 from tests.e2e.prepare import BROKERS, PASSWORD, PORTS, USER, name, prepare
 from tests.e2e.scenario import Address, Scenario
-from tests.harness.install import Images, kubectl
+from tests.harness.install import SYSTEM, Images, kubectl
 from tests.harness.kubectl import Kubectl
 from tests.harness.port_forward import PortForward
 
@@ -31,8 +31,6 @@ def kube() -> Kubectl:
 
 
 def _up() -> bool:
-    from tests.harness.install import SYSTEM
-
     try:
         deployed = kubectl(name()).within(SYSTEM).list("deployments")
     except (SystemExit, RuntimeError):

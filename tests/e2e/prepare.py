@@ -6,7 +6,6 @@ Every step may be repeated: a test run on its own brings up what is missing and 
 import hashlib
 import os
 import sys
-from pathlib import Path
 
 from tests.harness.install import (
     RELEASE,
@@ -80,11 +79,6 @@ def prepare() -> None:
     install_chart(kube, SYSTEM, RELEASE, operator_values(images))
     for kind in PORTS:
         kube.within(BROKERS)("wait", "pod", kind, "--for=condition=Ready", "--timeout=120s")
-
-
-def kubeconfig() -> Path:
-    """Where the prepared cluster's kubeconfig is."""
-    return Path(cluster("kubeconfig", "--name", name(), capture=True))
 
 
 if __name__ == "__main__":
