@@ -56,15 +56,14 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
     # and load returns
     scenario.send([("quickstart.nap", [3.0])] * 60)
     # Then the draining pod works again, and none that was not there before ran anything until it did
-    until(
-        lambda: any(pod.resumed for pod in scenario.watch.ran()),
-        30,
-        "a pod put back to work",
-        scenario.explain,
-        every=0.2,
-    )
-    back = min(pod.resumed for pod in scenario.watch.ran() if pod.resumed)
-    early = {run.pod for run in scenario.runs() if run.start < back} - before
+
+    def back() -> float | None:
+        drained = {pod.name: pod.drained for pod in scenario.watch.ran() if pod.drained}
+        starts = [run.start for run in scenario.runs() if run.start > drained.get(run.pod, run.start)]
+        return min(starts, default=None)
+
+    first = until(back, 30, "a pod put back to work", scenario.explain, every=0.2)
+    early = {run.pod for run in scenario.runs() if run.start < first} - before
     assert not early, early
     scenario.until_done()
     scenario.until_pods(0, seconds=120)

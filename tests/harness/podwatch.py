@@ -24,7 +24,6 @@ class PodLife:
     running: float | None = None
     ready: float | None = None
     drained: float | None = None  # asked to drain for the first time
-    resumed: float | None = None  # put back to work after a drain
     deleting: float | None = None
     gone: float | None = None
     restarts: int = 0
@@ -121,8 +120,6 @@ class PodWatch:
             life.running = life.running or now
         if life.state == "working":
             life.ready = life.ready or now
-            if life.drained:
-                life.resumed = life.resumed or now
         if life.state == "draining":
             life.drained = life.drained or now
         if metadata.get("deletionTimestamp"):
