@@ -174,6 +174,18 @@ def test_more_resumes_the_latest_first() -> None:
     assert (grow.current, grow.replicas, names(grow.resume)) == (1, 2, ["late"])
 
 
+@pytest.mark.parametrize("unseen", [{"controlled": True}, {"worker": None}])
+def test_no_pod_is_made_while_one_that_was_just_released_may_come_back(unseen: dict[str, Any]) -> None:
+    fresh = released("b", **{"worker": worker(1, state="draining"), "draining_since": NOW - 0.3, **unseen})
+    assert plan(view([pod("a"), fresh], manual=2), SEEN).actions == ()
+    (grow,) = plan(view([pod("a"), fresh], manual=4), SEEN).actions
+    assert isinstance(grow, Grow)
+    assert (grow.replicas, grow.resume) == (3, ())
+    (grow,) = plan(view([pod("a"), replace(fresh, draining_since=NOW - 9)], manual=2), SEEN).actions
+    assert isinstance(grow, Grow)
+    assert grow.replicas == 2
+
+
 def test_a_resumed_pod_whose_operator_died_is_put_back() -> None:
     """The Deployment was raised, the label was not put back, and no replacement was made yet."""
     pods = [pod("a"), released("b", worker=worker(1))]

@@ -38,6 +38,8 @@ AT_ZERO = 12.0
 """The same with no pod and no message, until the first one; below `LONGEST_GAP`, so that the rates go on."""
 SATURATED_AFTER = 60.0
 """Seconds that a pod waits for a node before no more are asked for."""
+RELEASE_SEEN_AFTER = 3.0
+"""Seconds after which a released pod has been seen to leave its ReplicaSet, and its worker to answer."""
 REAPPLY_AFTER = 120.0
 """Seconds after which children are applied again, so that what somebody changed by hand is put right."""
 
@@ -195,6 +197,8 @@ def _scale(view: PoolView, decision: Decision) -> list[Action]:
             continue
         goal = goals.get(item.name, item.replicas)
         back = _comebacks(view, item, goal)
+        if goal > item.replicas:
+            goal = max(item.replicas, goal - _just_released(view, item))
         if goal > item.replicas and _settling(view, item) and _may_come_back(view, item) > len(back):
             continue  # a replacement holds the place of a pod that drains, and is about to go
         if goal > item.replicas or back:
@@ -236,6 +240,21 @@ def _comebacks(view: PoolView, item: DeploymentView, goal: int) -> list[PodView]
 def _may_come_back(view: PoolView, item: DeploymentView) -> int:
     mine = [pod for pod in view.pods if pod.revision == item.revision]
     return len(victims.comeback_order(mine))
+
+
+def _just_released(view: PoolView, item: DeploymentView) -> int:
+    """Pods that began to drain a moment ago and are not known to be able to come back: worth a pass's wait."""
+    return sum(
+        1
+        for pod in view.pods
+        if pod.revision == item.revision
+        and pod.released
+        and pod.started
+        and not pod.terminal
+        and (pod.controlled or pod.worker is None)
+        and pod.draining_since is not None
+        and view.now - pod.draining_since < RELEASE_SEEN_AFTER
+    )
 
 
 def _settling(view: PoolView, item: DeploymentView) -> bool:
