@@ -24,6 +24,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="taskyard", description="A distributed task queue on Celery's wire.")
     parser.add_argument("-A", "--app", help="the app, as module:attribute or module (default: TASKYARD_APP)")
     parser.add_argument("--workdir", help="change to this directory first")
+    parser.add_argument(
+        "--as-celery",
+        action="store_true",
+        help="`import celery` finds Taskyard, with Celery's defaults: for code that cannot be changed",
+    )
     parser.add_argument("--version", action="version", version=f"taskyard {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     worker.add_arguments(commands.add_parser("worker", help="run tasks"))
@@ -35,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     from taskyard.cli import worker
 
     arguments = build_parser().parse_args(argv)
+    if arguments.as_celery:
+        from taskyard import as_celery
+
+        as_celery.install()
     try:
         return worker.run(arguments)
     except ImproperlyConfigured as error:

@@ -1,0 +1,56 @@
+"""`celery` as another name of Taskyard, each time in a fresh process: the finder is for ever."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+
+def run(code: str) -> str:
+    prelude = "from taskyard import as_celery\n"
+    command = [sys.executable, "-c", prelude + dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_modules_are_the_very_same_and_keep_their_own_names() -> None:
+    run("""
+        as_celery.install()
+        as_celery.install()
+        import celery, celery.app.task, celery.app.registry, celery.states
+        from celery import Celery
+        from celery.app.base import Celery as Same
+        import taskyard.registry, taskyard.result.states, taskyard.task
+        assert celery is taskyard
+        assert Celery is Same is taskyard.App
+        assert celery.app.task.Task is taskyard.Task
+        assert celery.states is taskyard.result.states
+        assert taskyard.task.__spec__.name == "taskyard.task"
+        assert taskyard.task.__name__ == "taskyard.task"
+        assert celery.VERSION[:2] == (5, 7)
+    """)
+
+
+def test_what_taskyard_lacks_is_an_import_error_even_where_celery_is_installed() -> None:
+    out = run("""
+        as_celery.install()
+        try:
+            import celery.sphinx
+        except ModuleNotFoundError as error:
+            print(error, error.name)
+        import sys
+        files = [getattr(module, "__file__", None) or "" for module in sys.modules.values()]
+        assert not any("site-packages/celery" in file for file in files)
+    """)
+    assert out == "no module 'celery.sphinx': Taskyard has nothing under that name celery.sphinx\n"
+
+
+def test_too_late_is_said() -> None:
+    out = run("""
+        import celery
+        try:
+            as_celery.install()
+        except RuntimeError as error:
+            print(error)
+    """)
+    assert "before the first import of celery" in out

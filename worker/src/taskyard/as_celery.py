@@ -1,0 +1,148 @@
+"""`import celery` finds Taskyard: for code that says `celery` and cannot be changed.
+
+`install()` before the first `import celery` (or `taskyard --as-celery ...`) makes `celery.x.y` the very
+module `taskyard.x.y`; `MODULES` holds the paths that differ.  A name that Taskyard lacks is an ImportError,
+never the real Celery, even where it is installed.  With it go Celery's defaults where Taskyard's differ, see
+`DEFAULTS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
+
+#: Celery's module paths that are not Taskyard's with another first name; what stands below one goes along.
+MODULES: Mapping[str, str] = MappingProxyType(
+    {
+        "celery": "taskyard",
+        "celery._state": "taskyard.shared",
+        "celery.app.base": "taskyard.app",
+        "celery.app.builtins": "taskyard.execution.builtins",
+        "celery.app.control": "taskyard.control",
+        "celery.app.defaults": "taskyard.settings",
+        "celery.app.events": "taskyard.events",
+        "celery.app.log": "taskyard.log",
+        "celery.app.registry": "taskyard.registry",
+        "celery.app.routes": "taskyard.client.router",
+        "celery.app.task": "taskyard.task",
+        "celery.app.trace": "taskyard.execution.runner",
+        "celery.backends": "taskyard.result.backends",
+        "celery.backends.base": "taskyard.result.backend",
+        "celery.bin": "taskyard.cli",
+        "celery.bootsteps": "taskyard.worker.steps",
+        "celery.concurrency": "taskyard.pool",
+        "celery.states": "taskyard.result.states",
+        "celery.utils.dispatch": "taskyard.signals",
+        "celery.utils.saferepr": "taskyard.message.saferepr",
+        "celery.worker.control": "taskyard.worker.remote",
+    }
+)
+
+#: Names that a module has in Celery and not in Taskyard, and what they are there.
+NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "celery": {"Celery": "taskyard.app:App"},
+        "celery.app": {"Celery": "taskyard.app:App"},
+        "celery.app.base": {"Celery": "taskyard.app:App"},
+    }
+)
+
+#: Celery's defaults that hold instead of Taskyard's own.
+DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "task_acks_late": False,
+        "task_reject_on_worker_lost": False,
+        "worker_prefetch_multiplier": 4,
+    }
+)
+
+
+class Version(NamedTuple):
+    """A version as Celery gives it."""
+
+    major: int
+    minor: int
+    micro: int
+    releaselevel: str
+    serial: str
+
+
+#: The Celery whose names and behaviour these are: what `celery.VERSION` says.
+CELERY_VERSION = Version(5, 7, 0, "", "")
+
+
+def install() -> None:
+    """Make `celery` another name of Taskyard in this process; a second call changes nothing.
+
+    RuntimeError if the real Celery has been imported already: its objects could not be told from ours.
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    loaded = sys.modules.get("celery")
+    if loaded is not None:
+        raise RuntimeError(
+            f"celery was imported from {getattr(loaded, '__file__', 'elsewhere')} already: "
+            "call taskyard.as_celery.install() before the first import of celery"
+        )
+    import taskyard
+    from taskyard import settings
+
+    use_defaults = getattr(settings, "use_celery_defaults", None)
+    if use_defaults is not None:
+        use_defaults(DEFAULTS)
+    vars(taskyard).update(VERSION=CELERY_VERSION, version_info=CELERY_VERSION)
+    sys.meta_path.insert(0, _Finder())
+
+
+def module_of(name: str) -> str:
+    """The path in Taskyard of one of Celery's modules: the table's entry for it or for what it stands in."""
+    head, tail = name, ""
+    while head not in MODULES:
+        head, _, last = head.rpartition(".")
+        tail = f".{last}{tail}"
+    return MODULES[head] + tail
+
+
+class _Finder(MetaPathFinder):
+    """Answers for `celery` and all below it; all other names are left to the finders after it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "celery" and not fullname.startswith("celery."):
+            return None
+        ours = module_of(fullname)
+        try:
+            module = import_module(ours)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (ours == error.name or ours.startswith(f"{error.name}.")):
+                raise
+            raise ModuleNotFoundError(
+                f"no module {fullname!r}: Taskyard has nothing under that name", name=fullname
+            ) from None
+        if not hasattr(module, "__path__") and any(name.startswith(f"{fullname}.") for name in MODULES):
+            module.__path__ = []  # a package by Celery's paths, though not by ours
+        for missing, place in NAMES.get(fullname, {}).items():
+            if not hasattr(module, missing):
+                source, _, attribute = place.partition(":")
+                setattr(module, missing, getattr(import_module(source), attribute))
+        return ModuleSpec(fullname, _Alias(module), is_package=hasattr(module, "__path__"))
+
+
+class _Alias(Loader):
+    """Gives a module that exists already, and leaves it as it was."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # the import system has just put the alias's there
