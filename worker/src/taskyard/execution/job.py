@@ -19,6 +19,7 @@ class Job(NamedTuple):
     content_type: str | None
     content_encoding: str | None
     headers: dict[str, Any]
+    #: `correlation_id` and `reply_to`; `events` is true while somebody listens to task events.
     properties: dict[str, Any]
     delivery_info: dict[str, Any]
 
@@ -38,3 +39,6 @@ class Outcome(NamedTuple):
     reason: str = ""
     #: The child has reached its memory limit and wants to be replaced.
     worn: bool = False
+    #: For task events: repr of the result or exception, and the traceback.  Always there for failures and
+    #: retries, for successes only if the job asked for it.
+    report: tuple[str, str] | None = None

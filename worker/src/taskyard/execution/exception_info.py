@@ -1,0 +1,43 @@
+"""ExceptionInfo: what hooks and signals get as `einfo`."""
+
+from __future__ import annotations
+
+import traceback as traceback_module
+from pathlib import Path
+from types import TracebackType
+
+#: Frames of the code that runs tasks are of no interest to the task's author.
+_OWN_FOLDER = str(Path(__file__).parent)
+
+
+class ExceptionInfo:
+    """An exception with its traceback as text; str() is the traceback."""
+
+    __slots__ = ("exception", "internal", "tb", "traceback", "type")
+
+    def __init__(self, error: BaseException, *, internal: bool = False) -> None:
+        self.type = type(error)
+        self.exception = error
+        self.tb: TracebackType | None = task_frames(error)
+        self.traceback = "".join(traceback_module.format_exception(type(error), error, self.tb))
+        #: Whether the worker itself went wrong, not the task.
+        self.internal = internal
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """The triple that logging takes."""
+        return self.type, self.exception, self.tb
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.exception!r}>"
+
+
+def task_frames(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is the task's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        frames = frames.tb_next
+    return frames
