@@ -144,7 +144,7 @@ def test_success_acknowledges(parts: Parts) -> None:
 
 def test_limits_of_message_task_and_worker(parts: Parts) -> None:
     consumer, pool, link = parts
-    consumer._app.task(name="free")(lambda: None)
+    consumer.intake.app.task(name="free")(lambda: None)
     arrive(
         consumer,
         delivery(link, timelimit=[5, 4]),
@@ -229,7 +229,7 @@ def test_a_lost_process_counts_one_delivery_up_to_the_limit(parts: Parts) -> Non
 
 def test_a_double_of_what_runs_is_not_run(parts: Parts) -> None:
     consumer, pool, link = parts
-    consumer._rules = DeadLetterRules({})
+    consumer.intake.rules = DeadLetterRules({})
     first = delivery(link)
     arrive(consumer, first)
     for _ in range(3):
@@ -248,7 +248,7 @@ def test_a_double_of_what_runs_is_not_run(parts: Parts) -> None:
 
 def test_what_was_acknowledged_just_before_the_connection_broke_is_not_run_again(parts: Parts) -> None:
     consumer, pool, link = parts
-    consumer._rules = DeadLetterRules({})
+    consumer.intake.rules = DeadLetterRules({})
     first = delivery(link)
     arrive(consumer, first)
     done(consumer, pool)

@@ -1,0 +1,151 @@
+"""Endings: how a message ends by the worker's own decision, and the order of result and settlement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from taskyard.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from taskyard.result.meta import encode_meta
+from taskyard.result.states import FAILURE, REVOKED
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.broker.delivery import Delivery
+    from taskyard.message.protocol import Envelope
+    from taskyard.worker.deadletters import DeadLetterRules
+    from taskyard.worker.doubles import Doubles
+    from taskyard.worker.held import Held
+    from taskyard.worker.settler import Settler
+    from taskyard.worker.state import State
+
+logger = logging.getLogger("taskyard.worker")
+
+
+class Endings:
+    """Ends messages that no task ended: malformed, expired, over their limits, their process lost."""
+
+    def __init__(
+        self, app: App, settler: Settler, state: State, rules: DeadLetterRules, doubles: Doubles
+    ) -> None:
+        self._app = app
+        self._settler = settler
+        self._state = state
+        self._rules = rules
+        self._doubles = doubles
+        #: Ended, with results that are not stored yet.
+        self.settling: set[Held] = set()
+        #: Messages that never were held, with results that are not stored yet.
+        self.discarding = 0
+
+    def settle(
+        self, results: list[tuple[str, bytes]], action: Callable[[], None], held: Held | None = None
+    ) -> None:
+        """Store the results, and only then act on the message."""
+        if not results:
+            action()
+            return
+        if held is None:
+            self.discarding += 1
+        else:
+            self.settling.add(held)
+
+        def stored() -> None:
+            if held is None:
+                self.discarding -= 1
+            else:
+                self.settling.discard(held)
+            action()
+
+        self._settler.settle(results, stored)
+
+    def fail(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        error: Exception,
+        action: Callable[[], None],
+        held: Held | None = None,
+    ) -> None:
+        """The task has failed by no doing of its own."""
+        results = []
+        if self._keeps_result(envelope, delivery.headers):
+            headers = delivery.headers
+            group, parent = headers.get("group"), headers.get("parent_id")
+            meta = encode_meta(envelope.id, FAILURE, error, group_id=group, parent_id=parent)
+            results.append((envelope.id, meta))
+        self.settle(results, action, held)
+
+    def malformed(self, delivery: Delivery, reason: str) -> None:
+        """To the dead letters: nobody can read it."""
+        self._state.malformed += 1
+        logger.error("Message of queue %r goes to the dead letters: %s", delivery.queue, reason)
+        delivery.reject(reason)
+
+    def expired(self, delivery: Delivery, envelope: Envelope) -> None:
+        """Too late to begin."""
+        logger.info("Discarding revoked task: %s[%s] (expired)", envelope.name, envelope.id)
+        self._state.count(REVOKED, 0.0)
+        results = []
+        if self._keeps_result(envelope, delivery.headers):
+            results.append((envelope.id, encode_meta(envelope.id, REVOKED, TaskRevokedError("expired"))))
+        self.settle(results, delivery.ack)
+
+    def worn_out(self, delivery: Delivery, envelope: Envelope) -> None:
+        """Delivered as often as its queue allows."""
+        reason = f"delivered {envelope.deliveries} times without an end"
+        logger.error("Task %s[%s] goes to the dead letters: %s", envelope.name, envelope.id, reason)
+        self.fail(delivery, envelope, WorkerLostError(reason), partial(delivery.reject, reason))
+
+    def time_limit_exceeded(self, held: Held, limit: float) -> None:
+        """The pool has ended it."""
+        envelope = held.envelope
+        logger.error("Hard time limit (%ss) exceeded for %s[%s]", f"{limit:g}", envelope.name, envelope.id)
+        self._state.count(FAILURE, limit)
+        acks = self._option(envelope.name, "acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout")
+        action = (
+            partial(self._doubles.acknowledge, held)
+            if acks
+            else partial(held.settle, "reject", "time limit exceeded")
+        )
+        self.fail(held.delivery, envelope, TimeLimitExceeded(limit), action, held)
+
+    def process_lost(self, held: Held, reason: str) -> None:
+        """Its process ended in mid-task: again within the limit, or never again."""
+        envelope, delivery = held.envelope, held.delivery
+        self._state.lost += 1
+        self._doubles.forget(held)
+        deliveries = envelope.deliveries + 1
+        limit = self._rules.limit(delivery.queue) or self._app.conf.task_max_deliveries
+        again = self._option(
+            envelope.name, "reject_on_worker_lost", "task_reject_on_worker_lost"
+        ) and self._option(envelope.name, "acks_late", "task_acks_late")
+        if again and deliveries < limit:
+            logger.warning(
+                "Task %s[%s] will run again, its process was lost (%s; delivery %s of %s)",
+                envelope.name,
+                envelope.id,
+                reason,
+                deliveries,
+                limit,
+            )
+            held.settle("requeue_counted", deliveries)
+            return
+        text = f"the process {reason} in delivery {deliveries} of {limit}"
+        logger.error("Task %s[%s] has failed: %s", envelope.name, envelope.id, text)
+        self._state.count(FAILURE, 0.0)
+        self.fail(delivery, envelope, WorkerLostError(text), partial(held.settle, "reject", text), held)
+
+    def _option(self, name: str, attribute: str, setting: str) -> Any:
+        """The task's own choice, else the setting."""
+        task = self._app.tasks.find(name)
+        own = getattr(task, attribute) if task is not None else None
+        return getattr(self._app.conf, setting) if own is None else own
+
+    def _keeps_result(self, envelope: Envelope, headers: dict[str, Any]) -> bool:
+        ignore = headers.get("ignore_result")
+        if ignore is None:
+            ignore = self._option(envelope.name, "ignore_result", "task_ignore_result")
+        return not ignore

@@ -1,0 +1,32 @@
+"""Held: a message in the worker's hands that is a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskyard.broker.delivery import Delivery
+    from taskyard.loop import Timer
+    from taskyard.message.protocol import Envelope
+    from taskyard.pool.pool import Limits
+
+
+class Held:
+    """A delivery that is a task, from its arrival to its settlement."""
+
+    __slots__ = ("delivery", "envelope", "limits", "seq", "successor", "timer")
+
+    def __init__(self, delivery: Delivery, envelope: Envelope, seq: int, limits: Limits) -> None:
+        self.delivery = delivery
+        self.envelope = envelope
+        self.seq = seq
+        self.limits = limits
+        #: A later delivery of the same task, to be settled with this one.
+        self.successor: Delivery | None = None
+        self.timer: Timer | None = None
+
+    def settle(self, how: str, *arguments: Any) -> None:
+        """Call that method of the delivery (and of its successor)."""
+        getattr(self.delivery, how)(*arguments)
+        if self.successor is not None:
+            getattr(self.successor, how)(*arguments)

@@ -1,0 +1,99 @@
+"""Intake: the checks at the worker's edge.
+
+A delivery is malformed, worn out, expired, a double of what runs here, not yet due, or a task to run.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from taskyard.errors import MalformedMessage
+from taskyard.message.codec import content_types
+from taskyard.message.protocol import Envelope, read_envelope, upgrade_protocol_1
+from taskyard.pool.pool import Limits
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.broker.delivery import Delivery
+    from taskyard.worker.deadletters import DeadLetterRules
+    from taskyard.worker.doubles import Doubles
+    from taskyard.worker.endings import Endings
+
+#: What is due within this many seconds waits here, everything later in the broker.
+ETA_PATIENCE = 1.0
+
+
+class Intake:
+    """Decides what a delivery is; ends those that are not to run."""
+
+    def __init__(
+        self, app: App, rules: DeadLetterRules, limits: Limits, endings: Endings, doubles: Doubles
+    ) -> None:
+        self.app = app
+        self.rules = rules
+        self.limits = limits
+        self._endings = endings
+        self._doubles = doubles
+        self._zone = app.timezone
+        self._accept = content_types(app.conf.accept_content)
+
+    def examine(self, delivery: Delivery) -> Envelope | None:
+        """The envelope of a task that is to run here (soon), None if the message was seen to."""
+        try:
+            envelope = self._read(delivery)
+        except MalformedMessage as error:
+            self._endings.malformed(delivery, error.reason)
+            return None
+        if self._worn_out(delivery, envelope):
+            return None
+        if envelope.expires is not None and time() > envelope.expires:
+            self._endings.expired(delivery, envelope)
+            return None
+        if self._doubles and self._doubles.absorb(delivery, envelope):
+            return None
+        if envelope.eta is not None and envelope.eta - time() > ETA_PATIENCE:
+            delivery.defer(envelope.eta)
+            return None
+        return envelope
+
+    def _read(self, delivery: Delivery) -> Envelope:
+        headers = delivery.headers
+        if not isinstance(headers, dict):
+            raise MalformedMessage(f"headers must be an object, not {type(headers).__name__}")
+        if "task" not in headers:
+            headers, body = upgrade_protocol_1(
+                delivery.body, delivery.content_type, delivery.content_encoding, headers, self._accept
+            )
+            delivery.headers, delivery.body = headers, body
+            delivery.content_type, delivery.content_encoding = "application/json", "utf-8"
+        envelope = read_envelope(headers, self._zone)
+        if delivery.content_type not in self._accept:
+            raise MalformedMessage(f"content type {delivery.content_type!r} is not accepted (accept_content)")
+        return envelope
+
+    def _worn_out(self, delivery: Delivery, envelope: Envelope) -> bool:
+        """Count this delivery against the queue's limit; True if the message went elsewhere."""
+        limit = self.rules.limit(delivery.queue)
+        if limit is None:
+            return False
+        if envelope.deliveries >= limit:
+            self._endings.worn_out(delivery, envelope)
+            return True
+        link = delivery.link
+        if delivery.redelivered and not link.keeps_deliveries and "x-delivery-count" not in delivery.headers:
+            # A classic queue does not count: a copy that carries the count takes this message's place.
+            delivery.requeue_counted(envelope.deliveries + 1)
+            return True
+        return False
+
+    def limits_of(self, envelope: Envelope) -> Limits:
+        """The message's limits, else the task's, else the worker's."""
+        task = self.app.tasks.find(envelope.name)
+        hard, soft = envelope.hard_limit, envelope.soft_limit
+        if task is not None:
+            hard = task.time_limit if hard is None else hard
+            soft = task.soft_time_limit if soft is None else soft
+        hard = self.limits.hard if hard is None else hard
+        soft = self.limits.soft if soft is None else soft
+        return Limits(hard or None, soft or None)
