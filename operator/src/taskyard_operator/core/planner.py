@@ -243,7 +243,7 @@ def _may_come_back(view: PoolView, item: DeploymentView) -> int:
 
 
 def _just_released(view: PoolView, item: DeploymentView) -> int:
-    """Pods that began to drain a moment ago and are not known to be able to come back: worth a pass's wait."""
+    """Pods that began to drain a moment ago and may yet be seen able to come back: worth a short wait."""
     return sum(
         1
         for pod in view.pods
