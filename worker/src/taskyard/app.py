@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 from taskyard.client.producer import Producer
 from taskyard.client.router import Router
 from taskyard.context import Request, current_request
-from taskyard.errors import ImproperlyConfigured, NotSupported
+from taskyard.errors import NotSupported
 from taskyard.message.codec import dumps
 from taskyard.message.identity import new_id
 from taskyard.message.protocol import TaskMessage, headers_of, iso_date
@@ -92,18 +92,9 @@ class App:
     @cached_property
     def timezone(self) -> tzinfo:
         """The zone that naive dates are in."""
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+        from taskyard.zones import zone_of
 
-        if self.conf.timezone.upper() == "UTC":
-            from datetime import UTC
-
-            return UTC
-        try:
-            return ZoneInfo(self.conf.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ImproperlyConfigured(
-                f"setting 'timezone': no zone is called {self.conf.timezone!r}"
-            ) from None
+        return zone_of(self.conf.timezone, enable_utc=self.conf.enable_utc)
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
