@@ -44,8 +44,14 @@ def connect(
     transport_options: Mapping[str, Any] | None = None,
     connect_timeout: float = 4.0,
     heartbeat: float = 0.0,
+    ssl: bool | Mapping[str, Any] | None = None,
+    login_method: str | None = None,
 ) -> Connection:
-    """A kombu Connection, not yet open; the transport is ours where we have one."""
+    """A kombu Connection, not yet open; the transport is ours where we have one.
+
+    `ssl` is what broker_use_ssl says: True, or options of the transport's TLS (Redis: ssl_ca_certs, ...;
+    RabbitMQ: ca_certs, certfile, keyfile, ...).
+    """
     from kombu import Connection
 
     scheme = scheme_of(url)
@@ -63,6 +69,10 @@ def connect(
     }
     if transport is not None:
         options["transport"] = transport
+    if ssl:
+        options["ssl"] = dict(ssl) if isinstance(ssl, Mapping) else ssl
+    if login_method:
+        options["login_method"] = login_method
     try:
         connection = Connection(url, **options)
         connection.get_transport_cls()  # imports the transport, so that what is missing is known now

@@ -1,94 +1,167 @@
 """From a task's name and the caller's options to queue, exchange and routing key, as Celery routes.
 
-A task that names no exchange goes through the anonymous exchange with the queue's name as routing key; the
-publisher declares the queue.
+A task that names no exchange and goes to a queue of a direct exchange is published through the anonymous
+exchange with the queue's name as routing key; the publisher declares the queue.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from taskyard.errors import ImproperlyConfigured
-from taskyard.settings import Settings
+from taskyard.client.routes import Routes
 
-#: What a route may decide.
-_ROUTE_KEYS = frozenset({"queue", "exchange", "routing_key", "priority"})
+if TYPE_CHECKING:
+    from taskyard.client.queues import Queues
+    from taskyard.settings import Settings
+
+#: Where a message goes; a caller who names the place overrules all of these of a route.
+_PLACE = ("queue", "exchange", "exchange_type", "routing_key")
+#: Routes that are remembered at most: queues may be named after users.
+_REMEMBERED = 10_000
 
 
 @dataclass(slots=True, frozen=True)
 class Route:
     """Where one message goes."""
 
+    #: Name of the queue, None where only the exchange is known.
     queue: str | None
     exchange: str
     routing_key: str
     priority: int | None
+    #: kombu Queue or Exchange that the publisher makes sure of; None: a queue of that name as Celery declares
+    #: it, if there is a name.
+    entity: Any = None
+    #: 1 transient, 2 persistent; None: as the settings say.
+    delivery_mode: int | None = None
+    #: What else task_routes says: options of apply_async that the caller left open.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Router:
-    """Resolves routes; routes without options of their own are remembered by task name."""
+    """Resolves routes; those that a task's name alone decides are remembered."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._remembered: dict[tuple[str, str | None, int | None], Route] = {}
+        self._remembered: dict[tuple[str, Any, int | None], Route] = {}
+        self._queues: Queues | None = None
+        self._routes: Routes | None = None
 
     def forget(self) -> None:
         """Drop what is remembered, after settings changed."""
         self._remembered.clear()
+        self._queues = self._routes = None
+
+    @property
+    def queues(self) -> Queues:
+        """The app's queues."""
+        if self._queues is None:
+            from taskyard.client.queues import queues_of
+
+            self._queues = queues_of(self._settings)
+        return self._queues
+
+    @queues.setter
+    def queues(self, queues: Queues) -> None:
+        self._remembered.clear()
+        self._queues = queues
+
+    @property
+    def routes(self) -> Routes:
+        """The prepared task_routes."""
+        if self._routes is None:
+            self._routes = Routes(self._settings.task_routes)
+        return self._routes
 
     def route(
         self,
         name: str,
-        queue: str | None = None,
-        exchange: str | None = None,
+        queue: Any = None,
+        exchange: Any = None,
         routing_key: str | None = None,
         priority: int | None = None,
+        *,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        task: Any = None,
     ) -> Route:
-        """The caller's options first, then task_routes, then the defaults."""
-        if exchange is None and routing_key is None:
+        """The caller's options first, then task_routes, then the defaults.
+
+        `queue` is a name or a kombu Queue, `exchange` a name or a kombu Exchange; `args`, `kwargs`, `options`
+        (the other options of the call) and `task` are for routers that are functions.
+        """
+        if exchange is None and routing_key is None and self.routes.by_name and type(queue) in _PLAIN:
             key = (name, queue, priority)
             found = self._remembered.get(key)
             if found is None:
-                found = self._remembered[key] = self._resolve(name, queue, None, None, priority)
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                found = self._remembered[key] = self._resolve({"queue": queue, "priority": priority}, name)
             return found
-        return self._resolve(name, queue, exchange, routing_key, priority)
+        given = {"queue": queue, "exchange": exchange, "routing_key": routing_key, "priority": priority}
+        return self._resolve({**(options or {}), **given}, name, args, kwargs, task)
 
     def _resolve(
         self,
+        given: Mapping[str, Any],
         name: str,
-        queue: str | None,
-        exchange: str | None,
-        routing_key: str | None,
-        priority: int | None,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        task: Any = None,
     ) -> Route:
+        chosen = {option: value for option, value in given.items() if value is not None}
+        answer = self.routes.lookup(name, args, kwargs, chosen, task)
+        if "queue" in chosen or "exchange" in chosen:
+            answer = {option: value for option, value in answer.items() if option not in _PLACE}
+        return self._destination({**answer, **chosen}, answer)
+
+    def _destination(self, options: dict[str, Any], answer: Mapping[str, Any]) -> Route:
+        """Queue, exchange and routing key as Celery's sender finds them."""
         settings = self._settings
-        if queue is None and exchange is None:
-            rule = self._rule(name)
-            queue = rule.get("queue")
-            exchange = rule.get("exchange")
-            routing_key = routing_key or rule.get("routing_key")
-            priority = rule.get("priority") if priority is None else priority
+        queue, exchange = options.get("queue"), options.get("exchange")
+        routing_key = options.get("routing_key")
+        if not queue and not exchange:
+            queue = settings.task_default_queue
+        entity = self.queues[queue] if isinstance(queue, str) and queue else queue or None
+        priority = options.get("priority")
         if priority is None:
             priority = settings.task_default_priority
-        default = settings.task_default_queue
-        if exchange:
-            return Route(queue, exchange, routing_key or queue or default, priority)
-        if routing_key and queue is None:
-            return Route(default, settings.task_default_exchange or default, routing_key, priority)
-        name_of_queue = queue or default
-        return Route(name_of_queue, "", name_of_queue, priority)
+        mode = options.get("delivery_mode") or getattr(
+            getattr(entity, "exchange", None) or exchange, "delivery_mode", None
+        )
+        declared = exchange if hasattr(exchange, "declare") else None
+        exchange = getattr(exchange, "name", exchange)
+        if entity is not None:
+            kind = options.get("exchange_type") or entity.exchange.type or "direct"
+            if kind == "direct" and not (exchange and routing_key):
+                exchange, routing_key = "", entity.name
+            elif not exchange:
+                exchange = entity.exchange.name
+                routing_key = routing_key or entity.routing_key
+            if _is_broadcast(entity):
+                # Each consumer has a queue of its own: there is none that a publisher could declare.
+                declared, entity = entity.exchange, None
+        rest = {
+            option: value
+            for option, value in answer.items()
+            if option not in (*_PLACE, "priority", "delivery_mode") and value is not None
+        }
+        return Route(
+            None if entity is None else entity.name,
+            exchange or "",
+            routing_key or settings.task_default_routing_key or settings.task_default_queue,
+            priority,
+            declared if entity is None else entity,
+            mode,
+            rest,
+        )
 
-    def _rule(self, name: str) -> dict[str, Any]:
-        for pattern, rule in (self._settings.task_routes or {}).items():
-            if pattern == name or fnmatchcase(name, pattern):
-                if isinstance(rule, str):
-                    return {"queue": rule}
-                if not isinstance(rule, dict) or not _ROUTE_KEYS.issuperset(rule):
-                    raise ImproperlyConfigured(
-                        f"task_routes[{pattern!r}] must be a queue name or a dict of "
-                        f"{sorted(_ROUTE_KEYS)}, not {rule!r}"
-                    )
-                return rule
-        return {}
+
+_PLAIN = (str, type(None))
+
+
+def _is_broadcast(queue: Any) -> bool:
+    return type(queue).__name__ == "Broadcast"
