@@ -51,6 +51,13 @@ class NotRegistered(TaskyardError, KeyError):  # noqa: N818
         return f"task {self.args[0] if self.args else '?'!r} is not registered here"
 
 
+class QueueNotFound(TaskyardError, KeyError):  # noqa: N818
+    """A queue was named that task_queues does not have, while missing ones are not created."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "queue not found"
+
+
 class AlreadyRegistered(TaskyardError):  # noqa: N818
     """Two different functions claim the same task name."""
 
@@ -106,6 +113,49 @@ class WorkerLostError(TaskError):
     wire_module = "billiard.exceptions"
 
 
+class ChordError(TaskError):
+    """A task of the chord's header failed, or its body could not be sent; the body has failed with it."""
+
+    wire_module = "celery.exceptions"
+
+
+class IncompleteStream(TaskError):  # noqa: N818
+    """The tree of results cannot be walked to its end: a task in it is not ready."""
+
+    wire_module = "celery.exceptions"
+
+
+class BackendError(TaskyardError):
+    """The result store refused, or stayed away longer than its retry settings allow."""
+
+
+class BackendStoreError(BackendError):
+    """A result could not be stored."""
+
+    def __init__(self, *args: Any, state: str | None = None, task_id: str | None = None) -> None:
+        super().__init__(*args)
+        self.state = state
+        self.task_id = task_id
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} state: {self.state} task_id: {self.task_id}"
+
+
+class BackendGetMetaError(BackendError):
+    """A result could not be read."""
+
+    def __init__(self, *args: Any, task_id: str | None = None) -> None:
+        super().__init__(*args)
+        self.task_id = task_id
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} task_id: {self.task_id}"
+
+
+class SecurityError(TaskyardError):
+    """What came from outside asked for something that only an attacker would."""
+
+
 class TaskPredicate(TaskyardError):  # noqa: N818
     """Raised by a task to tell the worker what to do with its message."""
 
@@ -132,6 +182,15 @@ class Retry(TaskPredicate):
         return f"{text}: {self.exc!r}" if self.exc is not None else text
 
 
+class Postpone(TaskPredicate):  # noqa: N818
+    """Run this very message again in `seconds`: it waits in the broker, and no retry is counted."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(seconds, reason)
+        self.seconds = seconds
+        self.reason = reason
+
+
 class Ignore(TaskPredicate):
     """The task wants no state stored; its message is acknowledged."""
 
@@ -151,6 +210,8 @@ WIRE_EXCEPTIONS: dict[tuple[str, str], type[BaseException]] = {
     for cls in (
         NotRegistered,
         TimeoutError,
+        ChordError,
+        IncompleteStream,
         MaxRetriesExceededError,
         TaskRevokedError,
         TimeLimitExceeded,

@@ -46,6 +46,7 @@ OPTIONS = frozenset(
         "expires",
         "throws",
         "typing",
+        "limits",
     ]
 )
 
@@ -234,7 +235,7 @@ class Task(Generic[P, R]):
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802  Celery's name
         """The result of an earlier call."""
-        return AsyncResult(task_id, self.app, self.name)
+        return AsyncResult(task_id, task_name=self.name, app=self.app)
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
@@ -262,6 +263,10 @@ def make_task(
     unknown = set(options) - OPTIONS
     if unknown:
         raise TypeError(f"unknown task option {sorted(unknown)[0]!r}; known are {', '.join(sorted(OPTIONS))}")
+    if options.get("limits"):
+        from taskyard.limits.task import limited_base
+
+        base = limited_base(base)
     body: dict[str, Any] = {
         "run": function if bind else staticmethod(function),
         "__doc__": function.__doc__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 #: What the parent does with the message after an outcome.
-ACK, REJECT, REQUEUE, MALFORMED, SKIPPED, PROGRESS = range(6)
+ACK, REJECT, REQUEUE, MALFORMED, SKIPPED, PROGRESS, POSTPONED = range(7)
 
 
 class Job(NamedTuple):
@@ -28,7 +28,8 @@ class Outcome(NamedTuple):
     """What became of a job."""
 
     seq: int
-    #: ACK, REJECT, REQUEUE, MALFORMED (dead letter), SKIPPED (not begun) or PROGRESS (still running).
+    #: ACK, REJECT, REQUEUE, MALFORMED (dead letter), SKIPPED (not begun), PROGRESS (still running) or
+    #: POSTPONED (to be run again at `due`).
     disposition: int
     state: str
     #: Results to store before the message is settled: (task id, JSON).
@@ -42,3 +43,5 @@ class Outcome(NamedTuple):
     #: For task events: repr of the result or exception, and the traceback.  Always there for failures and
     #: retries, for successes only if the job asked for it.
     report: tuple[str, str] | None = None
+    #: Unix seconds; of a message that is POSTPONED.
+    due: float = 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from contextvars import Token
-from time import monotonic
+from time import monotonic, time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from taskyard.errors import (
     Ignore,
     MalformedMessage,
     NotRegistered,
+    Postpone,
     Reject,
     Retry,
     SoftTimeLimitExceeded,
@@ -28,7 +29,7 @@ from taskyard.errors import (
 )
 from taskyard.execution.exception_info import ExceptionInfo
 from taskyard.execution.followers import call_errbacks, send_next
-from taskyard.execution.job import ACK, MALFORMED, PROGRESS, REJECT, REQUEUE, Job, Outcome
+from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Job, Outcome
 from taskyard.execution.recorder import Recorder, Results
 from taskyard.message.codec import content_types, loads
 from taskyard.message.protocol import read_body
@@ -248,6 +249,10 @@ class Runner:
             return Outcome(
                 job.seq, disposition, "REJECTED", [], runtime, f"rejected by the task: {error.reason}"
             )
+        if isinstance(error, Postpone):
+            logger.info("Task %s[%s] postponed by %.1f s: %s", name, job.id, error.seconds, error.reason)
+            due = time() + error.seconds
+            return Outcome(job.seq, POSTPONED, "POSTPONED", [], runtime, error.reason, due=due)
         return self._failed(attempt, error, runtime)
 
     def _maybe_autoretry(self, task: Task[..., Any], error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from taskyard.execution.job import ACK, MALFORMED, PROGRESS, REJECT, REQUEUE, Job, Outcome
+from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Job, Outcome
 from taskyard.pool.pool import Limits, LostJob
 from taskyard.worker.doubles import Doubles
 from taskyard.worker.endings import Endings
@@ -158,9 +158,11 @@ class Consumer:
             if outcome.disposition == ACK:
                 action = partial(self._doubles.acknowledge, held)
             elif outcome.disposition == REQUEUE:
-                action = partial(held.settle, "requeue")
+                action = partial(self._give_back, held, "requeue")
             elif outcome.disposition == REJECT:
-                action = partial(held.settle, "reject", outcome.reason or outcome.state)
+                action = partial(self._give_back, held, "reject", outcome.reason or outcome.state)
+            elif outcome.disposition == POSTPONED:
+                action = partial(self._give_back, held, "defer", outcome.due)
             elif outcome.disposition == MALFORMED:
                 self._state.malformed += 1
                 queue = held.delivery.queue
@@ -171,6 +173,11 @@ class Consumer:
                 continue
             settle(outcome.results, action, held)
         self.dispatch()
+
+    def _give_back(self, held: Held, how: str, *arguments: Any) -> None:
+        """Settle what may run again: another delivery of it is no double."""
+        self._doubles.forget(held)
+        held.settle(how, *arguments)
 
     def on_returned(self, seqs: list[int]) -> None:
         """The pool gives back jobs that have not begun: they are next again."""
