@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from taskyard.broker.acks import AckWindow
 from taskyard.broker.amqp_reader import AmqpReader
 from taskyard.broker.delay import bucket_for
+from taskyard.broker.delayed import DELAYED_DELIVERY, is_delayable, take_part
 from taskyard.broker.delivery import Delivery
+from taskyard.broker.envelope import DEATH, death_of
 from taskyard.broker.link import Link
+from taskyard.broker.topology import declare_queue
 from taskyard.errors import BrokerDisconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from kombu import Connection
 
@@ -33,6 +36,8 @@ _COPIED = (
     "user_id",
     "app_id",
 )
+#: What a dead letter keeps: it must not expire, and RabbitMQ would refuse another user's name.
+_LASTING = tuple(name for name in _COPIED if name not in ("expiration", "user_id"))
 
 
 class AmqpLink(Link):
@@ -41,12 +46,18 @@ class AmqpLink(Link):
     def __init__(
         self,
         connection: Connection,
-        queues: Collection[str],
+        queues: Collection[Any],
         on_delivery: Callable[[Delivery], None],
         limits: dict[str, bool],
+        dead_letters: Mapping[str, Any] | None = None,
+        delay_queue_type: str = "quorum",
     ) -> None:
         super().__init__(connection, queues, on_delivery)
         self._limits = limits
+        self._dead_letters = dead_letters or {}
+        self._delay_queue_type = delay_queue_type
+        #: Dead-letter queues that exist for sure.
+        self._graves: set[str] = set()
         self._window = AckWindow()
         self._publisher: Any = None
         #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
@@ -59,6 +70,17 @@ class AmqpLink(Link):
         self._arrived: list[Delivery] = []
         #: Originals of copies that RabbitMQ refused.
         self._refused_tags: list[int] = []
+
+    def open(self) -> None:
+        """Also take part in the delays that Celery clients ask of RabbitMQ itself (broker/delayed.py)."""
+        super().open()
+        quorum = [queue for queue in self.queues.values() if is_delayable(queue)]
+        if quorum:
+            take_part(self.connection, quorum, self._delay_queue_type)
+
+    def declare_beside(self, queue: Any) -> None:
+        """On a channel of its own: RabbitMQ closes one on which something was not found."""
+        declare_queue(self.connection, self.connection.channel(), queue).close()
 
     def register(self, loop: Any) -> None:
         """Read in our own way (amqp_reader.py); send heartbeats well within the negotiated interval."""
@@ -129,6 +151,10 @@ class AmqpLink(Link):
         info, properties = raw.delivery_info, raw.properties
         tag = info["delivery_tag"]
         self._window.received(tag)
+        exchange, routing_key = info["exchange"], info["routing_key"]
+        if exchange == DELAYED_DELIVERY:
+            # Its key says how long the message waited; a retry must not wait that long again.
+            exchange, routing_key = "", queue
         return Delivery(
             self,
             tag,
@@ -138,8 +164,8 @@ class AmqpLink(Link):
             raw.body,
             properties.get("content_type"),
             properties.get("content_encoding"),
-            info["exchange"],
-            info["routing_key"],
+            exchange,
+            routing_key,
             info["redelivered"],
         )
 
@@ -148,11 +174,31 @@ class AmqpLink(Link):
         self._window.done(delivery.tag)
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """RabbitMQ moves it by the queue's dead-letter exchange, which policy or declaration sets; else it
-        is dropped.
+        """Publish a copy that says why to the dead-letter queue, then acknowledge.
+
+        A queue that was declared with a dead-letter exchange, and for which no other rule holds, keeps
+        RabbitMQ's way: rejected, without our reason.
         """
-        self._window.forget(delivery.tag)
-        self.channel.basic_reject(delivery.tag, requeue=False)
+        target = self._grave(delivery.queue)
+        if target is None:
+            self._window.forget(delivery.tag)
+            self.channel.basic_reject(delivery.tag, requeue=False)
+            return
+        if target not in self._graves:
+            self.declare_beside(target)
+            self._graves.add(target)
+        count = delivery.headers.get("x-delivery-count") or delivery.headers.get("x-taskyard-deliveries")
+        death = death_of(reason, delivery.queue, (count if isinstance(count, int) else 0) + 1)
+        self._replace(delivery, target, {**delivery.headers, DEATH: death}, copied=_LASTING)
+        logger.warning("a message of queue %r went to %r: %s", delivery.queue, target, reason)
+
+    def _grave(self, queue: str) -> str | None:
+        """The dead-letter queue of a queue; None where RabbitMQ knows it."""
+        rule = self._dead_letters.get(queue)
+        if rule is not None and rule.get("queue"):
+            return str(rule["queue"])
+        arguments = getattr(self.queues.get(queue), "queue_arguments", None) or {}
+        return None if "x-dead-letter-exchange" in arguments else f"{queue}.dead"
 
     def requeue(self, delivery: Delivery) -> None:
         """Put back where it was."""
@@ -177,10 +223,16 @@ class AmqpLink(Link):
         )
         self._replace(delivery, bucket.name, delivery.headers)
 
-    def _replace(self, delivery: Delivery, routing_key: str, headers: dict[str, Any]) -> None:
+    def _replace(
+        self,
+        delivery: Delivery,
+        routing_key: str,
+        headers: dict[str, Any],
+        copied: Collection[str] = _COPIED,
+    ) -> None:
         """Publish a copy; the original is acknowledged when RabbitMQ has confirmed it."""
         channel = self._copies()
-        properties = {name: delivery.properties[name] for name in _COPIED if name in delivery.properties}
+        properties = {name: delivery.properties[name] for name in copied if name in delivery.properties}
         message = channel.prepare_message(
             delivery.body,
             priority=delivery.properties.get("priority"),

@@ -11,6 +11,8 @@ from taskyard.errors import ImproperlyConfigured
 if TYPE_CHECKING:
     from kombu import Connection
 
+    from taskyard.settings import Settings
+
 #: URL scheme -> our own transport; all other schemes are kombu's.
 TRANSPORTS = {
     "redis": "taskyard.broker.redis:Transport",
@@ -81,3 +83,23 @@ def connect(
         raise ImproperlyConfigured(
             f"broker URL {without_password(url)!r} cannot be used: {error.args[0] if error.args else error}"
         ) from None
+
+
+def connect_as_configured(
+    settings: Settings,
+    url: str,
+    *,
+    heartbeat: float = 0.0,
+    transport_options: Mapping[str, Any] | None = None,
+) -> Connection:
+    """A kombu Connection to one URL with what the broker_* settings say; `transport_options` add to
+    theirs.
+    """
+    return connect(
+        url,
+        transport_options={**settings.broker_transport_options, **(transport_options or {})},
+        connect_timeout=settings.broker_connection_timeout or 0.0,
+        heartbeat=heartbeat,
+        ssl=settings.broker_use_ssl or None,
+        login_method=settings.broker_login_method,
+    )

@@ -147,15 +147,15 @@ def dead_letters(options: Mapping[str, Any] | None, queue: str) -> DeadLetters:
     return DeadLetters(name or f"{queue}.dead", int(rule.get("maxDeliveries") or 0) if rule else 5)
 
 
+def death_of(reason: str, queue: str, deliveries: int) -> dict[str, Any]:
+    """The value of the header that makes a message a dead letter."""
+    return {"reason": reason, "queue": queue, "time": time(), "deliveries": deliveries}
+
+
 def dead(envelope: Envelope, *, reason: str, queue: str, target: str, delivered: bool = True) -> Envelope:
     """Turn an envelope into an ordinary message of the dead-letter queue ``target``."""
     headers = envelope.get("headers") or {}
-    headers[DEATH] = {
-        "reason": reason,
-        "queue": queue,
-        "time": time(),
-        "deliveries": delivery_count(envelope) + (1 if delivered else 0),
-    }
+    headers[DEATH] = death_of(reason, queue, delivery_count(envelope) + (1 if delivered else 0))
     envelope["headers"] = headers
     # kombu restores an unacknowledged message to where delivery_info says: it must be the dead-letter queue.
     envelope["properties"]["delivery_info"] = {"exchange": "", "routing_key": target}

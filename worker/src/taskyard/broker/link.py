@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from taskyard.broker.connection import connect
+from taskyard.broker.connection import connect_as_configured
 from taskyard.broker.delivery import Delivery
 from taskyard.broker.topology import declare_queue
 
@@ -37,9 +37,10 @@ class Link(ABC):
     #: The prefetch count can change while consuming.
     adjustable = True
 
-    def __init__(self, connection: Connection, queues: Collection[str], on_delivery: OnDelivery) -> None:
+    def __init__(self, connection: Connection, queues: Collection[Any], on_delivery: OnDelivery) -> None:
         self.connection = connection
-        self.queues = list(queues)
+        #: What is consumed, by name: kombu queues, or names of plain ones.
+        self.queues: dict[str, Any] = {name_of(queue): queue for queue in queues}
         self.alive = True
         self.consuming = False
         self.prefetch = 0
@@ -52,8 +53,12 @@ class Link(ABC):
         """Connect, declare the queues; consumes nothing yet."""
         self.connection.connect()
         self.channel = self.connection.channel()
-        for queue in self.queues:
-            self.channel = declare_queue(self.connection, self.channel, queue)
+        for queue in self.queues.values():
+            self.declare(queue)
+
+    def declare(self, queue: Any) -> None:
+        """Make sure that a queue exists."""
+        self.channel = declare_queue(self.connection, self.channel, queue)
 
     def register(self, loop: Any) -> None:
         """Let the loop drive the connection."""
@@ -83,6 +88,27 @@ class Link(ABC):
         self.channel.basic_consume(
             queue=queue, consumer_tag=tag, no_ack=False, callback=lambda raw: self._received(queue, raw)
         )
+
+    def add_queue(self, queue: Any) -> None:
+        """Consume one queue more (a kombu Queue, or the name of a plain one), from now on."""
+        name = name_of(queue)
+        if name in self.queues:
+            return
+        self.declare_beside(queue)
+        self.queues[name] = queue
+        if self.consuming:
+            self._subscribe(name)
+
+    def declare_beside(self, queue: Any) -> None:
+        """Make sure that a queue exists, while others are consumed."""
+        declare_queue(self.connection, self.channel, queue)
+
+    def drop_queue(self, name: str) -> None:
+        """Consume a queue no more; messages that were delivered stay ours."""
+        self.queues.pop(name, None)
+        tag = self._consumer_tags.pop(name, None)
+        if tag is not None:
+            self.channel.basic_cancel(tag)
 
     def cancel(self) -> None:
         """Stop receiving; when this returns the broker has confirmed that nothing more comes."""
@@ -223,29 +249,34 @@ class VirtualLink(Link):
         super().abandon()
 
 
+def name_of(queue: Any) -> str:
+    """The name of a kombu Queue, or the name itself."""
+    return queue if isinstance(queue, str) else str(queue.name)
+
+
 def open_link(
     settings: Settings,
-    queues: Collection[str],
+    queues: Collection[Any],
     on_delivery: OnDelivery,
     *,
     worker_id: str,
     dead_letters: Mapping[str, Any],
     still_running: Callable[[], Collection[Any]],
     limits: dict[str, bool],
+    url: str | None = None,
 ) -> Link:
-    """An open link to the app's broker; the client's own exceptions when it cannot be reached.
+    """An open link to the app's broker (or to the one of `url`); the client's own exceptions when it cannot
+    be reached.
 
     `still_running` names the tags of kept deliveries that are being worked on; `limits` remembers what
     earlier links found the broker unable to do.
     """
     own_options = {"dead_letters": dict(dead_letters), "worker_id": worker_id, "still_running": still_running}
-    options = {**settings.broker_transport_options, **own_options}
-    url = settings.effective_broker_url()
-    connection = connect(
-        url,
-        transport_options=options,
-        connect_timeout=settings.broker_connection_timeout,
-        heartbeat=settings.broker_heartbeat,
+    connection = connect_as_configured(
+        settings,
+        settings.effective_read_url() if url is None else url,
+        heartbeat=settings.broker_heartbeat or 0.0,
+        transport_options=own_options,
     )
     link: Link
     if connection.transport.driver_type == "amqp":
@@ -257,7 +288,16 @@ def open_link(
         # A broker that says nothing must not stop the loop for ever (seconds).
         connection.transport_options.setdefault("read_timeout", _AMQP_SILENCE)
         connection.transport_options.setdefault("write_timeout", _AMQP_SILENCE)
-        link = AmqpLink(connection, queues, on_delivery, limits)
+        link = AmqpLink(
+            connection,
+            queues,
+            on_delivery,
+            limits,
+            dead_letters,
+            settings.broker_native_delayed_delivery_queue_type
+            if settings.worker_detect_quorum_queues
+            else "",
+        )
     else:
         link = VirtualLink(connection, queues, on_delivery)
     try:

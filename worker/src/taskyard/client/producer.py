@@ -1,32 +1,19 @@
-"""Publishing: one connection a thread, the queue declared once on it, retried when the connection is lost."""
+"""Publishing: over a pool of connections, the queue declared once on each, retried when one is lost."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from taskyard.broker.connection import connect, without_password
+from taskyard.broker.connection import without_password
+from taskyard.broker.lines import Line, Lines, is_unreachable
 from taskyard.errors import BrokerDisconnected
 from taskyard.message.protocol import TaskMessage
 
 if TYPE_CHECKING:
     from taskyard.client.router import Route
     from taskyard.settings import Settings
-
-
-class _Line:
-    """One open connection with its channel and what was declared on it; of one thread of one process."""
-
-    __slots__ = ("channel", "connection", "declared", "pid")
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.channel = connection.channel()
-        self.declared: set[str] = set()
-        self.pid = os.getpid()
 
 
 class Producer:
@@ -38,8 +25,7 @@ class Producer:
 
     def __init__(self, settings: Settings, *, confirm: bool = False) -> None:
         self._settings = settings
-        self._confirm = confirm
-        self._local = threading.local()
+        self._lines = Lines(settings, confirm=confirm)
 
     def publish(
         self,
@@ -54,55 +40,39 @@ class Producer:
         settings = self._settings
         policy = {**settings.task_publish_retry_policy, **(retry_policy or {})}
         wanted = settings.task_publish_retry if retry is None else retry
-        attempts = (policy.get("max_retries") or 0) if wanted else 0
+        most = policy.get("max_retries", 0)
+        attempts = (inf if most is None else most) if wanted else 0
         pause = float(policy.get("interval_start") or 0.0)
         while True:
-            line: _Line | None = getattr(self._local, "line", None)
+            line: Line | None = None
             try:
-                if line is None or line.pid != os.getpid():
-                    line = self._open()
+                line = self._lines.take()
                 self._send(line, message, route, delivery_mode)
-            except Exception as error:
-                if not self._recoverable(error, line):
+            except BaseException as error:
+                broken = is_unreachable(error) if line is None else line.broke_with(error)
+                if line is not None:
+                    self._lines.drop(line)
+                if not broken:
                     raise
-                self._local.line = None
-                _close(line)
                 if attempts <= 0:
-                    url = without_password(settings.effective_broker_url())
+                    if line is None and isinstance(error, BrokerDisconnected):
+                        raise
+                    url = without_password(settings.effective_write_url() if line is None else line.url)
                     raise BrokerDisconnected(f"cannot publish to {url}: {error}") from error
                 attempts -= 1
                 time.sleep(pause)
                 pause = min(pause + float(policy["interval_step"]), float(policy["interval_max"]))
             else:
+                self._lines.give_back(line)
                 return
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        line: _Line | None = getattr(self._local, "line", None)
-        self._local.line = None
-        if line is not None and line.pid == os.getpid():
-            _close(line)
+        """Close the connections that no thread is using."""
+        self._lines.close()
 
-    def _open(self) -> _Line:
-        settings = self._settings
-        options = dict(settings.broker_transport_options)
-        url = settings.effective_broker_url()
-        if self._confirm and url.startswith(("amqp", "pyamqp")):
-            options.setdefault("confirm_publish", True)
-        connection = connect(
-            url, transport_options=options, connect_timeout=settings.broker_connection_timeout
-        )
-        connection.connect()
-        self._local.line = line = _Line(connection)
-        return line
-
-    def _send(self, line: _Line, message: TaskMessage, route: Route, delivery_mode: int) -> None:
-        queue = route.queue
-        if queue is not None and queue not in line.declared:
-            from taskyard.broker.topology import declare_queue
-
-            line.channel = declare_queue(line.connection, line.channel, queue)
-            line.declared.add(queue)
+    def _send(self, line: Line, message: TaskMessage, route: Route, delivery_mode: int) -> None:
+        if route.queue is not None or route.entity is not None:
+            line.declare(route.queue, route.entity)
         properties: dict[str, Any] = {
             **message.properties,
             "delivery_mode": delivery_mode,
@@ -120,24 +90,3 @@ class Producer:
             properties=properties,
         )
         channel.basic_publish(prepared, exchange=route.exchange, routing_key=route.routing_key)
-
-    def _recoverable(self, error: Exception, line: _Line | None) -> bool:
-        if isinstance(error, (OSError, BrokerDisconnected)):
-            return True
-        if line is None:
-            from kombu.exceptions import OperationalError
-
-            return isinstance(error, OperationalError) or type(error).__module__.startswith(
-                ("redis.", "amqp.")
-            )
-        recoverable: tuple[type[BaseException], ...] = (
-            *line.connection.recoverable_connection_errors,
-            *line.connection.connection_errors,
-        )
-        return isinstance(error, recoverable)
-
-
-def _close(line: _Line | None) -> None:
-    if line is not None:
-        with contextlib.suppress(Exception):  # a connection that is broken already may fail to close
-            line.connection.collect()

@@ -1,4 +1,7 @@
-"""Supervisor: the one connection to the broker, opened again for ever; of a lost one nothing is kept."""
+"""Supervisor: the one connection to the broker, opened again and again; of a lost one nothing is kept.
+
+With several brokers the next attempt goes to the next one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 from taskyard.broker.connection import without_password
 
 if TYPE_CHECKING:
+    from taskyard.broker.addresses import Addresses
     from taskyard.broker.link import Link
     from taskyard.loop import Loop, Timer
 
@@ -27,16 +31,26 @@ class Supervisor:
     def __init__(
         self,
         loop: Loop,
-        url: str,
-        opener: Callable[[], Link],
+        addresses: Addresses,
+        opener: Callable[[str], Link],
         on_open: Callable[[Link], None],
         on_lost: Callable[[Link], None],
+        on_give_up: Callable[[str], None],
+        *,
+        retry: bool = True,
+        max_retries: int | None = None,
     ) -> None:
+        """`opener` opens a link to a URL. Without `retry` a connection that is lost is not opened again;
+        after `max_retries` attempts in vain (None and 0: never) `on_give_up` is called with the reason.
+        """
         self._loop = loop
-        self._url = without_password(url)
+        self._addresses = addresses
         self._opener = opener
         self._on_open = on_open
         self._on_lost = on_lost
+        self._on_give_up = on_give_up
+        self._retry = retry
+        self._max_retries = max_retries or 0
         self._pause = 0.0
         self._opened_at = 0.0
         self._attempts = 0
@@ -46,13 +60,17 @@ class Supervisor:
         #: Why there is no link, in one line; "" while there is one.
         self.trouble = "not connected yet"
 
+    @property
+    def _url(self) -> str:
+        return without_password(self._addresses.current)
+
     def connect(self) -> bool:
         """One attempt; on failure the next one is planned."""
         self._timer = None
         if self._closed or self.link is not None:
             return self.link is not None
         try:
-            link = self._opener()
+            link = self._opener(self._addresses.current)
         except Exception as error:
             self._failed(error)
             return False
@@ -73,8 +91,22 @@ class Supervisor:
         self._attempts += 1
         self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         self.trouble = f"cannot connect to {self._url}: {_reason(error)}"
-        logger.error("%s. Attempt %s; trying again in %.1f s", self.trouble, self._attempts, self._pause)
+        if 0 < self._max_retries < self._attempts:
+            self._give_up(f"{self.trouble}; broker_connection_max_retries is {self._max_retries}")
+            return
+        failed, url = self._addresses.current, self._addresses.failed()
+        if url != failed and self._attempts % len(self._addresses):
+            self._pause = _SHORTEST_PAUSE  # another broker need not wait for the one that failed
+        another = f" {self._url}" if url != failed else ""
+        logger.error(
+            "%s. Attempt %s; trying%s again in %.1f s", self.trouble, self._attempts, another, self._pause
+        )
         self._plan()
+
+    def _give_up(self, why: str) -> None:
+        self._closed = True
+        logger.error("Giving up: %s", why)
+        self._on_give_up(why)
 
     def lost(self, error: BaseException) -> None:
         """The link is broken: drop it, and plan the next attempt."""
@@ -85,11 +117,15 @@ class Supervisor:
             self._pause = 0.0
         self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         self.trouble = f"lost the connection to {self._url}: {_reason(error)}"
-        logger.warning("%s. Tasks run on; connecting again in %.1f s", self.trouble, self._pause)
+        if self._retry:
+            logger.warning("%s. Tasks run on; connecting again in %.1f s", self.trouble, self._pause)
         link.abandon()
         self._loop.forget_closed()
         self._on_lost(link)
-        self._plan()
+        if self._retry:
+            self._plan()
+        elif not self._closed:
+            self._give_up(f"{self.trouble}; broker_connection_retry is off")
 
     def _plan(self) -> None:
         if not self._closed and self._timer is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from taskyard.broker.addresses import addresses_for
 from taskyard.broker.connection import without_password
 from taskyard.loop import Loop
 from taskyard.pool.pace import Pace
@@ -126,8 +127,17 @@ class Worker:
         self.flow = Flow(
             self.state.slots, self.options.prefetch_multiplier, self.pace, self.consumer, self.pool
         )
-        url = self.app.conf.effective_broker_url()
-        self.supervisor = Supervisor(loop, url, self._open_link, self._on_open, self._on_lost)
+        addresses = addresses_for(self.app.conf, write=False)
+        self.supervisor = Supervisor(
+            loop,
+            addresses,
+            self._open_link,
+            self._on_open,
+            self._on_lost,
+            self._give_up,
+            retry=self.app.conf.broker_connection_retry,
+            max_retries=self.app.conf.broker_connection_max_retries,
+        )
         loop.before_tick.append(self._end_of_turn)
         loop.call_repeatedly(_HOUSEKEEPING_SECONDS, self._housekeeping)
         if self.options.http:
@@ -135,7 +145,7 @@ class Worker:
         logger.info(
             "%s ready to connect: broker %s, results %s, queues %s, %s x %s, %s tasks",
             self.node,
-            without_password(url),
+            without_password(";".join(addresses.urls)),
             without_password(self._store_url) if self._store_url else "none",
             ",".join(self.options.queues),
             self.options.pool,
@@ -160,18 +170,30 @@ class Worker:
             logger.error("Giving up: broker_connection_retry_on_startup is off")
             self.exit_code = 1
 
-    def _open_link(self) -> Link:
+    def _give_up(self, why: str) -> None:
+        """The broker stays away: end, and let whoever started this worker start it anew."""
+        self.pool.kill()
+        self.exit_code = 1
+
+    def _open_link(self, url: str) -> Link:
         from taskyard.broker.link import open_link
 
         return open_link(
             self.app.conf,
-            self.options.queues,
+            self.queues,
             self.consumer.on_delivery,
             worker_id=self.node,
             dead_letters=self.rules.rules,
             still_running=self.consumer.kept_tags,
             limits=self._limits,
+            url=url,
         )
+
+    @property
+    def queues(self) -> list[Any]:
+        """What is consumed, as kombu queues."""
+        queues = self.app.router.queues
+        return [queues[name] for name in self.state.queues]
 
     def _on_open(self, link: Link) -> None:
         self.state.broker_connected = True
