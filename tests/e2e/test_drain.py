@@ -34,12 +34,12 @@ def test_busy_pods_are_the_last_to_go(scenario: Scenario) -> None:
 
 
 def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -> None:
-    # Given three pods of eight slots, each with long tasks among shorter ones
+    # Given three pods of sixteen slots, each (by all odds) with long tasks among shorter ones
     scenario.queue()
-    scenario.pool(concurrency=8, autoscaling={"minReplicas": 3, "maxReplicas": 3})
+    scenario.pool(concurrency=16, autoscaling={"minReplicas": 3, "maxReplicas": 3})
     scenario.until_pods(3, state="working")
     before = {pod.name for pod in scenario.watch.ran()}
-    seconds = [70] * 8 + [8] * 16
+    seconds = [70] * 16 + [8] * 32
     random.Random(1).shuffle(seconds)
     ids = scenario.send([("quickstart.nap", [each]) for each in seconds])
     long = {id for id, each in zip(ids, seconds, strict=True) if each == 70}
@@ -54,7 +54,7 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
 
     until(draining_and_busy, 60, "a draining pod with a task", scenario.explain, every=0.2)
     # and load returns
-    scenario.send([("quickstart.nap", [3.0])] * 60)
+    scenario.send([("quickstart.nap", [3.0])] * 120)
     # Then the draining pod works again, and none that was not there before ran anything until it did
 
     def back() -> float | None:
