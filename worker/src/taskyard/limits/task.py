@@ -78,7 +78,7 @@ class LimitedTask(Task[..., Any]):
         if "run" not in vars(cls) and "limits" not in vars(cls):
             return
         run = inspect.getattr_static(cls, "run")
-        cls._rules = tuple(sorted(cls.limits, key=lambda rule: _ORDER[type(rule)])) if cls.limits else ()
+        cls._rules = tuple(sorted(cls.limits, key=lambda rule: _ORDER.get(type(rule), 0))) if cls.limits else ()
         if not cls._rules or run is inspect.getattr_static(LimitedTask, "run"):
             return
         free = isinstance(run, staticmethod)

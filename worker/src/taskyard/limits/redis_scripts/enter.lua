@@ -11,8 +11,9 @@ local lease = tonumber(ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[1]) then
     redis.call('ZADD', KEYS[1], now + lease, ARGV[2])
-    if redis.call('PTTL', KEYS[1]) < lease then
-        redis.call('PEXPIRE', KEYS[1], 2 * lease)
+    -- The key outlives its longest lease by a minute, so that a late renewal still finds it.
+    if redis.call('PTTL', KEYS[1]) < lease + 60000 then
+        redis.call('PEXPIRE', KEYS[1], lease + 60000)
     end
     redis.call('ZREM', KEYS[2], ARGV[3])
     local micro = tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -1,0 +1,51 @@
+"""Tasks with limits; each run leaves lines in the file $RECORD."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from taskyard import App
+from taskyard.limits import Concurrency, Lock, Once, Rate, current_lease
+
+app = App("limited")
+
+
+def record(what: str) -> None:
+    with Path(os.environ["RECORD"]).open("a") as file:
+        file.write(what + "\n")
+
+
+@app.task(limits=[Once("{order}", window=600)])
+def receipt(order: int, seconds: float = 0.0) -> int:
+    record(f"receipt {order}")
+    time.sleep(seconds)
+    return order
+
+
+@app.task(limits=[Concurrency(2, key="tenant:{tenant}", retry_after=0.3)])
+def crawl(tenant: str) -> None:
+    record(f"{tenant} in")
+    time.sleep(0.3)
+    record(f"{tenant} out")
+
+
+@app.task(limits=[Rate(10, key="api")])
+def call(number: int) -> float:
+    now = time.time()
+    record(f"call {number}")
+    return now
+
+
+@app.task(limits=[Lock("account:{account}", lease=3, retry_after=0.3)])
+def book(account: str, seconds: float = 0.0) -> int:
+    lease = current_lease()
+    assert lease is not None
+    record(f"book {lease.token}")
+    time.sleep(seconds)
+    return lease.token
+
+
+@app.task
+def plain(value: Any) -> Any:
+    return value

@@ -1,0 +1,210 @@
+"""Tasks with rules, run by a Runner on a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from time import time
+from typing import Any
+
+import pytest
+
+from taskyard import App, Task
+from taskyard.client.producer import Producer
+from taskyard.execution.job import ACK, POSTPONED, Job, Outcome
+from taskyard.execution.runner import Runner
+from taskyard.limits import Concurrency, LimitedTask, Lock, Once, Rate, current_lease
+from taskyard.limits.task import limits_of
+from taskyard.result.meta import decode_meta
+
+Sent = list[Any]
+
+
+@pytest.fixture
+def app() -> App:
+    return App("unit", broker="memory://", result_backend="redis://nowhere")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    messages: Sent = []
+    monkeypatch.setattr(
+        Producer, "publish", lambda self, message, route, **options: messages.append(message.headers["id"])
+    )
+    return messages
+
+
+def run(app: App, name: str, *args: Any, task_id: str = "1", **headers: Any) -> Outcome:
+    made = {"task": name, "id": task_id, "retries": 0, **headers}
+    body = json.dumps([args, {}, None]).encode()
+    info = {"exchange": "", "routing_key": "q", "priority": 0, "redelivered": False}
+    job = Job(1, name, task_id, body, "application/json", "utf-8", made, {}, info)
+    return Runner(app, "node", store=True).run(job)
+
+
+def result_of(outcome: Outcome) -> Any:
+    return decode_meta(outcome.results[0][1])["result"]
+
+
+def test_the_second_call_within_the_window_gets_the_result_of_the_first(app: App, sent: Sent) -> None:
+    @app.task(limits=[Once("{order}", window=60)])
+    def receipt(order: int) -> int:
+        return order
+
+    first, second, other = receipt.delay(1), receipt.delay(1), receipt.delay(2)
+    assert first.id == second.id != other.id
+    assert sent == [first.id, other.id]
+    assert run(app, receipt.name, 1, task_id=first.id).disposition == ACK
+    assert receipt.delay(1).id == first.id, "the window goes on after the end"
+
+
+def test_a_message_that_could_not_be_sent_claims_nothing(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    @app.task(limits=[Once("{order}")])
+    def receipt(order: int) -> int:
+        return order
+
+    def away(*args: Any, **options: Any) -> None:
+        raise ConnectionError("broker away")
+
+    monkeypatch.setattr(Producer, "publish", away)
+    with pytest.raises(ConnectionError):
+        receipt.delay(1)
+    messages: Sent = []
+    monkeypatch.setattr(Producer, "publish", lambda *args, **options: messages.append(1))
+    receipt.delay(1)
+    assert messages == [1]
+
+
+def test_a_duplicate_that_came_another_way_does_not_run(app: App) -> None:
+    ran = []
+
+    @app.task(limits=[Once("{order}", window=60)])
+    def receipt(order: int) -> None:
+        ran.append(order)
+
+    assert run(app, receipt.name, 1, task_id="a").state == "SUCCESS"
+    duplicate = run(app, receipt.name, 1, task_id="b")
+    assert duplicate.state == "FAILURE"
+    assert (type(result_of(duplicate)).__name__, result_of(duplicate).args) == ("DuplicateTask", ("a",))
+    again = run(app, receipt.name, 1, task_id="a")
+    assert (again.state, again.disposition, again.results) == ("IGNORED", ACK, [])
+    assert ran == [1]
+
+
+def test_a_failure_gives_the_key_up_and_a_retry_keeps_it(app: App, sent: Sent) -> None:
+    class Wrong(Exception):
+        pass
+
+    @app.task(limits=[Once("{order}")], autoretry_for=(OSError,), max_retries=1)
+    def receipt(order: int) -> None:
+        if order == 2:
+            raise OSError("again")
+        raise Wrong
+
+    run(app, receipt.name, 1, task_id="a")
+    assert result_of(run(app, receipt.name, 1, task_id="b")).__class__.__name__ == "Wrong"
+    assert run(app, receipt.name, 2, task_id="a").state == "RETRY"
+    assert result_of(run(app, receipt.name, 2, task_id="b")).args == ("a",)
+    assert run(app, receipt.name, 2, task_id="a", retries=1).state == "FAILURE"
+    assert run(app, receipt.name, 2, task_id="b", retries=1).state == "FAILURE"
+
+
+def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
+    tokens = []
+
+    @app.task(limits=[Rate(1, per=100, burst=2, key="rate"), Lock("lock"), Concurrency(2, key="two")])
+    def busy() -> None:
+        lease = current_lease()
+        assert lease is not None
+        tokens.append(lease.token)
+
+    limits = limits_of(app)
+    with limits.lock("lock"):
+        outcome = run(app, busy.name)
+        assert outcome.disposition == POSTPONED
+        assert 0.5 < outcome.due - time() < 2
+    assert current_lease() is None
+    with limits.slot("two", 2):
+        assert run(app, busy.name).disposition == ACK
+        with limits.slot("two", 2):
+            assert run(app, busy.name).disposition == POSTPONED
+    with limits.lock("lock"), limits.slot("two", 1):
+        """Everything was given up again."""
+    assert run(app, busy.name).disposition == ACK
+    booked = run(app, busy.name)
+    assert booked.disposition == POSTPONED, "the burst is used up"
+    assert 90 < booked.due - time() <= 100
+    assert abs(run(app, busy.name).due - booked.due) < 1, "a message books once"
+    assert run(app, busy.name, task_id="2").due - time() > 190
+    assert tokens == sorted(set(tokens))
+    assert len(tokens) == 2
+
+
+def test_what_shall_not_wait_fails(app: App) -> None:
+    @app.task(limits=[Lock("lock", busy="fail")])
+    def locked() -> None: ...
+
+    @app.task(limits=[Rate(1, per=100, key="r", busy="fail")])
+    def rated() -> None: ...
+
+    with limits_of(app).lock("lock"):
+        assert type(result_of(run(app, locked.name))).__name__ == "NotAdmitted"
+    assert run(app, rated.name).state == "SUCCESS"
+    for _ in range(2):
+        assert type(result_of(run(app, rated.name, task_id="2"))).__name__ == "NotAdmitted"
+
+
+def test_classes_methods_and_coroutines_have_limits_too(app: App) -> None:
+    class Pay(LimitedTask):
+        name = "pay"
+        limits = (Once("{order}"),)
+
+        def run(self, order: int) -> int:
+            return order
+
+    app.register_task(Pay())
+
+    @app.task(bind=True, limits=[Once("{order}")])
+    def bound(self: Task[..., Any], order: int) -> str:
+        return self.name
+
+    @app.task(limits=[Lock("{order}")])
+    async def later(order: int) -> bool:
+        await asyncio.sleep(0)
+        return current_lease() is not None
+
+    assert result_of(run(app, "pay", 3)) == 3
+    assert run(app, "pay", 3, task_id="2").state == "FAILURE"
+    assert result_of(run(app, bound.name, 3)) == bound.name
+    assert run(app, bound.name, 3, task_id="2").state == "FAILURE"
+    assert result_of(run(app, later.name, 3)) is True
+    with limits_of(app).lock("3"):
+        assert run(app, later.name, 3).disposition == POSTPONED
+    assert bound(3) == bound.name, "a direct call is not limited"
+
+
+def test_the_task_s_own_base_class_stays(app: App) -> None:
+    calls = []
+
+    class Mine(Task[..., Any]):
+        def on_success(self, *args: Any) -> None:
+            calls.append(self.name)
+
+    @app.task(base=Mine, limits=[Lock()])
+    def task() -> None: ...
+
+    assert isinstance(task, Mine)
+    assert run(app, task.name).state == "SUCCESS"
+    assert calls == [task.name]
+    with limits_of(app).lock(task.name):
+        assert run(app, task.name).disposition == POSTPONED
+
+
+def test_a_store_that_is_away_postpones(app: App) -> None:
+    @app.task(limits=[Lock()])
+    def task() -> None: ...
+
+    app.conf.broker_url = "sqlite:////nonexistent/broker.db"
+    outcome = run(app, task.name)
+    assert outcome.disposition == POSTPONED
+    assert "/nonexistent/broker.db" in outcome.reason
