@@ -1,0 +1,437 @@
+"""chord: a header of tasks that run at the same time, and a body that gets the list of their results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from taskyard.canvas.group import chord_size_of, group, stamp_tasks
+from taskyard.canvas.lazy_list import LazyList, listed
+from taskyard.canvas.signature import (
+    Signature,
+    current_app,
+    item,
+    maybe_signature,
+    signature,
+    without_repeated,
+)
+from taskyard.message.identity import new_id
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.canvas.stamping import StampingVisitor
+
+#: Times that delay the header, not the body and not the polling for the header's end.
+_DELAYS = ("countdown", "eta")
+
+
+@Signature.register_type(name="chord")
+class chord(Signature):  # noqa: N801  Celery's name
+    """`chord([a, b], body)` or `chord([a, b])(body)`."""
+
+    tasks = item("kwargs.header", "The header: a group or a list of tasks.")
+    body = item("kwargs.body", "What is sent with the list of the header's results.")
+
+    def __init__(
+        self,
+        header: Any,
+        body: Any = None,
+        task: str = "celery.chord",
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        app: App | None = None,
+        **options: Any,
+    ) -> None:
+        own = kwargs or {"kwargs": {}}
+        super().__init__(
+            task,
+            args or (),
+            {**own, "header": _header(header, app), "body": maybe_signature(body, app=app)},
+            app=app,
+            **options,
+        )
+        self.subtask_type = "chord"
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any], app: App | None = None) -> Signature:
+        """The chord that a dict describes."""
+        options = dict(d)
+        kwargs = dict(options.pop("kwargs"))
+        header, body = kwargs.pop("header", None), kwargs.pop("body", None)
+        return cls(header, body, app=app, kwargs=kwargs, **options)
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        """Send it, with this body."""
+        return self.apply_async((), {"body": body} if body else {}, **options)
+
+    def __length_hint__(self) -> int:
+        return sum(chord_size_of(task) for task in getattr(self.tasks, "tasks", self.tasks))
+
+    @classmethod
+    def _descend(cls, sig: Any) -> int:
+        return chord_size_of(sig)
+
+    def __repr__(self) -> str:
+        body = self.body
+        if not body:
+            return f"<chord without body: {self.tasks!r}>"
+        from taskyard.canvas.chain import _chain
+
+        if isinstance(body, _chain):
+            first, rest = body.tasks[0], _chain(body.tasks[1:], app=self._app)
+            text = f"%({first.reprcall(self.tasks)} | {rest!r})"
+            return without_repeated(first["task"], text)
+        return "%" + without_repeated(body["task"], body.reprcall(self.tasks))
+
+    @cached_property
+    def app(self) -> App:
+        """Its own app, else that of the first task of the header, else the body's."""
+        return self._find_app(self.body)
+
+    def _find_app(self, body: Any) -> App:
+        app = self._app
+        if app is None:
+            tasks = getattr(self.tasks, "tasks", self.tasks)
+            if tasks:
+                app = _app_of(tasks[0])
+            if app is None and body is not None:
+                app = _app_of(body)
+        return app if app is not None else current_app()
+
+    # -- variants
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """A copy with a copy of the body."""
+        copy = super().clone(*args, **kwargs)
+        if copy.kwargs.get("body") is not None:
+            copy.body = maybe_signature(copy.body, clone=True)
+        return copy
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Set it for the header's tasks."""
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Any) -> Any:
+        """Link to the body."""
+        self.body.link(callback)
+        return callback
+
+    def link_error(self, errback: Any) -> Any:
+        """Link to the body; with `task_allow_error_cb_on_chord_header` to each task of the header too."""
+        errback = maybe_signature(errback)
+        header = listed(self.tasks)
+        if self.app.conf.task_allow_error_cb_on_chord_header:
+            for task in header:
+                task.link_error(errback.clone(immutable=True))
+        else:
+            from taskyard.errors import CPendingDeprecationWarning
+
+            warnings.warn(
+                "task_allow_error_cb_on_chord_header is False: an error link of a chord is called once, for "
+                "its body, whatever task of the header fails; a later version links it to each of them",
+                CPendingDeprecationWarning,
+                stacklevel=2,
+            )
+        for task in header:
+            if isinstance(task, chord):
+                task.link_error(errback)
+        self.body.link_error(errback)
+        return errback
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        """Stamp the header's tasks, then the body."""
+        given = None if visitor is None else (visitor.on_chord_header_start(self, **headers) or {})
+        stamps = self._stamps(given, append_stamps, headers)
+        self.stamp_links(visitor, append_stamps, **stamps)
+        stamp_tasks(self.tasks if isinstance(self.tasks, group) else self, visitor, append_stamps, stamps)
+        if visitor is None:
+            return
+        visitor.on_chord_header_end(self, **stamps)
+        if self.body is not None:
+            given = visitor.on_chord_body(self, **stamps) or {}
+            stamps = self._stamps(given, append_stamps, stamps)
+            self.body.stamp(visitor, append_stamps, **stamps)
+
+    # -- ids
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the ids of header and body; the body's result, whose first parent is the header's."""
+        if not isinstance(self.tasks, group):
+            self.tasks = group(self.tasks, app=self.app)
+        header_result = self.tasks.freeze(parent_id=parent_id, root_id=root_id, chord=self.body)
+        self.id = self.tasks.id
+        if self.body is None:
+            return None
+        result = self.body.freeze(
+            _id, root_id=root_id, chord=chord, group_id=group_id, group_index=group_index
+        )
+        _first_ancestor(result).parent = header_result
+        return result
+
+    # -- sending
+    def apply_async(  # type: ignore[override]  # options of its own before those of the header
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        connection: Any = None,
+        router: Any = None,
+        result_cls: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Send the header; the body's result.  `countdown` and `eta` delay the header."""
+        kwargs = dict(kwargs or {})
+        args = (*args, *self.args) if args and not self.immutable else self.args
+        body = kwargs.pop("body", None) or self.kwargs["body"]
+        kwargs = {**self.kwargs["kwargs"], **kwargs}
+        delay = {name: options.pop(name) for name in _DELAYS if options.get(name) is not None}
+        for name in _DELAYS:
+            options.pop(name, None)
+        links: dict[str, Any] = {
+            name: options.pop(name) for name in ("link", "link_error") if name in options
+        }
+        body = body.clone(**_for_body(options))
+        app = self._find_app(body)
+        header = self.tasks
+        if isinstance(header, group):
+            header = header.clone()
+        else:
+            # Freezing changes a list of tasks in place.
+            tasks = list(header) if isinstance(header, list) and not isinstance(header, LazyList) else header
+            header = group(tasks, app=app, task_id=self.options.get("task_id") or new_id())
+        if app.conf.task_always_eager:
+            from taskyard.result import allow_join_result
+
+            body = _with_links(body, {**self.options, **links})
+            with allow_join_result():
+                return self.apply(args, kwargs, body=body, task_id=task_id, **options)
+        merged = {**self.options, **options, **links}
+        delay = {**{name: merged[name] for name in _DELAYS if merged.get(name) is not None}, **delay}
+        for name in _DELAYS:
+            merged.pop(name, None)
+        own_id = merged.pop("task_id", None)
+        if delay:
+            merged["header_delay"] = delay
+        return self.run(header, body, args, task_id=task_id or own_id, kwargs=kwargs, **merged)
+
+    def apply(
+        self, args: Any = None, kwargs: Any = None, propagate: bool = True, body: Any = None, **options: Any
+    ) -> Any:
+        """Run header and body here."""
+        body = self.body if body is None else body
+        header = self.tasks.clone() if isinstance(self.tasks, group) else group(self.tasks, app=self.app)
+        return body.apply(args=(header.apply(args or (), kwargs or {}).get(propagate=propagate),))
+
+    def run(
+        self,
+        header: Any,
+        body: Any,
+        partial_args: Any,
+        app: App | None = None,
+        interval: float | None = None,
+        countdown: float = 1,
+        max_retries: int | None = None,
+        eager: bool = False,
+        task_id: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+        header_delay: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Freeze, prepare the backend and send the header (an empty one: the body with no results).
+
+        `interval`, `countdown` (seconds) and `max_retries` are for the task that polls where the backend
+        cannot tell when the header is complete.
+        """
+        from taskyard.canvas.chain import _chain
+
+        app = app or self._find_app(body)
+        group_id = header.options.get("task_id") or new_id()
+        root_id = body.options.get("root_id")
+        options = {**self.options, **options}
+        delay = {name: value for name in _DELAYS if (value := options.pop(name, None)) is not None}
+        delay.update(header_delay or {})
+        options.pop("task_id", None)
+        links: dict[str, Any] = {name: options.pop(name, None) for name in ("link", "link_error")}
+        body = _with_links(body, links)
+        body.options.update(_for_body(options))
+        if isinstance(body, _chain):
+            # Each header of a chord within would carry all that follows it.
+            body.split_chords()
+        result = body.freeze(task_id or new_id(), group_id=group_id, root_id=root_id)
+        drop_redundant_bodies(body)
+        # Neither the rest of a chain nor an outer chord is the header's.
+        options.pop("chain", None)
+        options.pop("chord", None)
+        header.options["task_id"] = group_id
+        frozen = header._freeze_group_tasks(group_id=group_id, chord=body, root_id=root_id)
+        if header.tasks:
+            app.backend.apply_chord(
+                frozen, body, interval=interval, countdown=countdown, max_retries=max_retries
+            )
+            sent = header.apply_async(partial_args, kwargs, task_id=group_id, **{**options, **delay})
+        else:
+            body.delay([])
+            sent = app.GroupResult(*frozen)
+        result.parent = sent
+        return result
+
+    def split_body(self) -> list[Any]:
+        """`chord(header, a | b | c)` as `chord(header, a), b, c`, which is the same with smaller messages."""
+        first = self.clone()
+        tasks = first.body.unchain_tasks()
+        inherited = {
+            name: value for name, value in first.body.options.items() if name not in _OPTIONS_OF_THE_CHAIN
+        }
+        first.body = tasks[0].clone(**inherited)
+        return [first, *tasks[1:]]
+
+
+#: Options that a chain uses itself; all others are for its first task.
+_OPTIONS_OF_THE_CHAIN = frozenset(
+    ["chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"]
+)
+
+
+def has_splittable_body(task: Any) -> bool:
+    """Whether it is a chord whose body is a chain that begins with a task; a group there would be one chord
+    for each.
+    """
+    from taskyard.canvas.chain import _chain
+
+    if not isinstance(task, chord):
+        return False
+    body = task.body
+    return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
+
+
+def drop_redundant_bodies(sig: Any) -> None:
+    """Take the body from the header's tasks of chords that are not sent yet: the chord holds it too, and
+    `run` gives it to them again.
+    """
+    from taskyard.canvas.chain import _chain
+
+    if isinstance(sig, chord):
+        _drop_body(sig.tasks)
+        drop_redundant_bodies(sig.tasks)
+        if sig.body is not None:
+            drop_redundant_bodies(sig.body)
+    elif isinstance(sig, (group, _chain)):
+        for task in sig.tasks:
+            drop_redundant_bodies(task)
+
+
+def _drop_body(sig: Any) -> None:
+    from taskyard.canvas.chain import _chain
+
+    sig.options.pop("chord", None)
+    if isinstance(sig, group):
+        for task in sig.tasks:
+            _drop_body(task)
+    elif isinstance(sig, _chain) and sig.tasks:
+        _drop_body(sig.tasks[-1])
+    elif isinstance(sig, chord) and sig.body is not None:
+        _drop_body(sig.body)
+
+
+def _header(tasks: Any, app: App | None) -> Any:
+    """The tasks of a header, however they are given."""
+    from taskyard.canvas.chain import _chain
+
+    if isinstance(tasks, dict):
+        tasks = signature(tasks, app=app)
+    if isinstance(tasks, (group, _chain)):
+        return tasks.tasks
+    if isinstance(tasks, Signature):
+        return [tasks]
+    made = (signature(task, app=app) for task in tasks)
+    return LazyList(made) if isinstance(tasks, Iterator) else list(made)
+
+
+def _app_of(task: Any) -> App | None:
+    """The app that a task is bound to, itself or by its own tasks."""
+    app: App | None = task._app
+    if app is None:
+        try:
+            app = task.app
+        except AttributeError:  # its first task is still a plain dict
+            return None
+        if app is current_app():
+            return None
+    return app
+
+
+def _first_ancestor(result: Any) -> Any:
+    seen = set()
+    while result.parent is not None:
+        if result.id in seen:
+            raise RuntimeError("Recursive result parents")
+        seen.add(result.id)
+        result = result.parent
+    return result
+
+
+def _for_body(options: dict[str, Any]) -> dict[str, Any]:
+    """The body's parent is the task of the header that sends it."""
+    return {name: value for name, value in options.items() if name != "parent_id"}
+
+
+def _with_links(body: Any, options: dict[str, Any]) -> Any:
+    """The body, or a copy of it with the links of the chord.
+
+    An error link is added where the failure of the header looks for it: at the body itself, or at each task
+    of a group.
+    """
+    callbacks, errbacks = listed(options.get("link")), listed(options.get("link_error"))
+    if callbacks or errbacks:
+        body = _deep_clone(body)
+    for callback in callbacks:
+        callback = _deep_clone(maybe_signature(callback, app=body._app))
+        if isinstance(body, group) and not body.tasks:
+            body.append_to_list_option("link", callback)
+        else:
+            body.link(callback)
+    for errback in errbacks:
+        if isinstance(body, group):
+            _link_error_within(body, maybe_signature(errback, app=body._app))
+        else:
+            body.append_to_list_option("link_error", errback)
+    return body
+
+
+def _link_error_within(sig: Any, errback: Any, *, runs_as_group: bool = True) -> None:
+    """Link to each task of a group, to the body of a chord.
+
+    A group with an error link of its own would put that in place of its tasks' when it runs.
+    """
+    if isinstance(sig, group):
+        if runs_as_group and sig.options.get("link_error") is not None:
+            sig.append_to_list_option("link_error", errback.clone())
+        else:
+            for task in sig.tasks:
+                _link_error_within(task, errback, runs_as_group=False)
+    elif isinstance(sig, chord):
+        _link_error_within(sig.body, errback)
+    else:
+        sig.link_error(errback.clone())
+
+
+def _deep_clone(sig: Any) -> Any:
+    """A copy that shares no signature which `link` changes."""
+    copy = maybe_signature(sig, clone=True)
+    if isinstance(copy, group):
+        copy.tasks = [_deep_clone(task) for task in copy.tasks]
+    elif isinstance(copy, chord):
+        copy.body = _deep_clone(copy.body)
+    return copy

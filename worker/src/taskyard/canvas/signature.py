@@ -1,0 +1,422 @@
+"""Signature: a task with arguments and options that is not sent yet; the unit that canvases are made of.
+
+It is a dict, and in JSON just that: {"task", "args", "kwargs", "options", "subtask_type", "immutable"}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, MutableSequence
+from copy import deepcopy
+from functools import cached_property, partial
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from taskyard.canvas.lazy_list import listed
+from taskyard.canvas.stamping import combine_stamps
+from taskyard.message.identity import new_id
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.canvas.stamping import StampingVisitor
+
+S = TypeVar("S", bound="type[Signature]")
+
+#: What a group or chord relies on to be completed: set once, never by a later merge.
+FIXED_OPTIONS = frozenset({"group_id", "stamped_headers"})
+
+
+def item(path: str, meaning: str) -> Any:
+    """A property that is an item of the dict, or of the dict under a first key (`options.task_id`)."""
+    outer, _, name = path.rpartition(".")
+
+    def read(self: dict[str, Any]) -> Any:
+        return (self[outer] if outer else self).get(name)
+
+    def write(self: dict[str, Any], value: Any) -> None:
+        (self[outer] if outer else self)[name] = value
+
+    return property(read, write, doc=meaning)
+
+
+class Signature(dict[str, Any]):
+    """A task's name (or the task), arguments and options.
+
+    `immutable` keeps the arguments as they are: results of earlier tasks are not put before them.
+    """
+
+    #: Name in JSON (`subtask_type`) -> class.
+    TYPES: ClassVar[dict[str, type[Signature]]] = {}
+
+    __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
+
+    task = item("task", "Name of the task.")
+    args = item("args", "Positional arguments.")
+    kwargs = item("kwargs", "Keyword arguments.")
+    options = item("options", "Options of apply_async.")
+    subtask_type = item("subtask_type", "Which class this is, in JSON.")
+    immutable = item("immutable", "Whether the arguments are complete.")
+    id = item("options.task_id", "Task id.")
+    parent_id = item("options.parent_id", "Id of the task that sends this one.")
+    root_id = item("options.root_id", "Id of the first task of the workflow.")
+
+    _app: App | None = None
+    _type: Any = None
+
+    def __init__(
+        self,
+        task: Any = None,
+        args: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        type: Any = None,  # Celery's argument: the task itself
+        subtask_type: str | None = None,
+        immutable: bool = False,
+        app: App | None = None,
+        **more: Any,
+    ) -> None:
+        self._app = app
+        if isinstance(task, dict):
+            super().__init__(task)
+            return
+        name = getattr(task, "name", None)
+        if name is None:
+            name = task
+        else:
+            self._type = task
+        super().__init__(
+            task=name,
+            args=tuple(args or ()),
+            kwargs=kwargs or {},
+            options={**(options or {}), **more},
+            subtask_type=subtask_type,
+            immutable=immutable,
+        )
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[S], S]:
+        """Class decorator: signatures whose `subtask_type` is `name` (the class's own) become this class."""
+
+        def register(subclass: S) -> S:
+            cls.TYPES[name or subclass.__name__] = subclass
+            return subclass
+
+        return register
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any], app: App | None = None) -> Signature:
+        """The signature that a dict describes, of the class that its `subtask_type` names."""
+        kind = d.get("subtask_type")
+        if kind:
+            found = cls.TYPES[kind]
+            if found is not cls:
+                return found.from_dict(d, app=app)
+        return Signature(d, app=app)
+
+    # -- what it stands for
+    @property
+    def name(self) -> str:
+        """The same as `task`, as a task has it."""
+        return cast("str", self.task)
+
+    @cached_property
+    def app(self) -> App:
+        """The app that sends it."""
+        return self._app or current_app()
+
+    @cached_property
+    def type(self) -> Any:
+        """The task; KeyError if it is not registered here."""
+        return self._type or self.app.tasks[self["task"]]
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802  Celery's name
+        """What makes a result of a task id."""
+        try:
+            return self.type.AsyncResult
+        except KeyError:
+            return self.app.AsyncResult
+
+    @cached_property
+    def _apply_async(self) -> Any:
+        try:
+            return self.type.apply_async
+        except KeyError:
+            return partial(self.app.send_task, self["task"])
+
+    # -- calling
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Run the task here and now."""
+        args, kwargs, _ = self._merge(partial_args, partial_kwargs)
+        return self.type(*args, **kwargs)
+
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Send it with these arguments before its own."""
+        return self.apply_async(partial_args, partial_kwargs)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run it here as a task would run in a worker; an EagerResult."""
+        given = {name: value for name, value in options.items() if value is not None}
+        args, kwargs, given = self._merge(args, kwargs, given)
+        return self.type.apply(args, kwargs, **given)
+
+    def apply_async(
+        self, args: Any = None, kwargs: Any = None, route_name: str | None = None, **options: Any
+    ) -> Any:
+        """Send it: `args` before its own arguments, `kwargs` and `options` over its own (None: its own)."""
+        given = {name: value for name, value in options.items() if value is not None}
+        send = self._apply_async
+        if args or kwargs or given:
+            args, kwargs, given = self._merge(args, kwargs, given)
+        else:
+            args, kwargs, given = self.args, self.kwargs, self.options
+        return send(args, kwargs, **given)
+
+    def __invert__(self) -> Any:
+        """`~sig` sends it and waits for its result."""
+        return self.apply_async().get()
+
+    def election(self) -> Any:
+        """Let the workers elect one of them that runs it."""
+        task_id = self.options.get("task_id") or new_id()
+        app = self.type.app
+        with app.producer_or_acquire(None) as producer:
+            extra = self.type.backend.on_task_call(producer, task_id) or {}
+            app.control.election(
+                task_id,
+                "task",
+                self.clone(task_id=task_id, **extra),
+                connection=producer.connection,
+            )
+            return self.type.AsyncResult(task_id)
+
+    # -- variants
+    def _merge(
+        self, args: Any = None, kwargs: Any = None, options: dict[str, Any] | None = None, force: bool = False
+    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Its arguments and options with these added; an immutable one takes no arguments unless `force`."""
+        own: dict[str, Any] = self.options
+        merged = own
+        if options is not None:
+            fixed = FIXED_OPTIONS.union(own.get("stamped_headers") or ())
+            merged = {**own, **{n: v for n, v in options.items() if n not in fixed or n not in own}}
+        if self.immutable and not force:
+            return self.args, self.kwargs, merged
+        return (
+            (*args, *self.args) if args else self.args,
+            {**self.kwargs, **kwargs} if kwargs else self.kwargs,
+            merged,
+        )
+
+    def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """A copy with arguments and options merged in; its options are deeply its own, its arguments not."""
+        args, kwargs, options = self._merge(args, kwargs, options)
+        if kwargs is self.kwargs:
+            kwargs = dict(kwargs)
+        copy = Signature.from_dict(
+            {
+                "task": self.task,
+                "args": tuple(args),
+                "kwargs": kwargs,
+                "options": deepcopy(options),
+                "subtask_type": self.subtask_type,
+                "immutable": self.immutable,
+            },
+            app=self._app,
+        )
+        copy._type = self._type
+        return copy
+
+    partial = clone
+
+    def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Any:
+        """A copy with other arguments, keyword arguments or options (None: the same)."""
+        copy = self.clone()
+        for name, value in (("args", args), ("kwargs", kwargs), ("options", options)):
+            if value is not None:
+                copy[name] = value
+        return copy
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Any:
+        """Set options, and return itself."""
+        if immutable is not None:
+            self.set_immutable(immutable)
+        self.options.update(options)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Set whether it takes more arguments."""
+        self.immutable = immutable
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the task id (its own, else `_id`, else a new one) and what else is given; return its result.
+
+        A frozen signature is to be sent once.
+        """
+        options = self.options
+        if "task_id" not in options:
+            options["task_id"] = _id or new_id()
+        if root_id:
+            options["root_id"] = root_id
+        if parent_id:
+            options["parent_id"] = parent_id
+        if "reply_to" not in options:
+            options["reply_to"] = self.app.thread_oid
+        if group_id:
+            options.setdefault("group_id", group_id)
+        if chord:
+            options["chord"] = chord
+        if group_index is not None:
+            options["group_index"] = group_index
+        return self.AsyncResult(options["task_id"])
+
+    # -- links
+    def _list_option(self, name: str) -> Any:
+        items = self.options.setdefault(name, [])
+        if not isinstance(items, MutableSequence):
+            items = self.options[name] = [items]
+        return items
+
+    def append_to_list_option(self, key: str, value: Any) -> Any:
+        """Add to an option that is a list, unless it is in there; return the value."""
+        items = self._list_option(key)
+        if value not in items:
+            items.append(value)
+        return value
+
+    def extend_list_option(self, key: str, value: Any) -> None:
+        """Add all to an option that is a list."""
+        self._list_option(key).extend(listed(value))
+
+    def link(self, callback: Any) -> Any:
+        """Send `callback` with the result after a success; returns it."""
+        return self.append_to_list_option("link", callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Call or send `errback` after a failure; returns it."""
+        return self.append_to_list_option("link_error", errback)
+
+    def on_error(self, errback: Any) -> Any:
+        """`link_error` that returns this signature."""
+        self.link_error(errback)
+        return self
+
+    def flatten_links(self) -> list[Any]:
+        """Itself and all that is linked to it, and to that, in order."""
+        found = [self]
+        for link in listed(self.options.get("link")):
+            found.extend(maybe_signature(link).flatten_links())
+        return found
+
+    # -- stamps
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        """Add stamps to it and to its links; `append_stamps` collects the values of one name in a list."""
+        self.stamp_links(visitor, append_stamps, **headers)
+        given = None if visitor is None else (visitor.on_signature(self, **headers) or {})
+        return self.set(**self._stamps(given, append_stamps, headers))
+
+    def stamp_links(
+        self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any
+    ) -> None:
+        """Add stamps to what is linked to it."""
+        for option, visit in (("link", "on_callback"), ("link_error", "on_errback")):
+            stamps = deepcopy(headers)
+            for link in listed(self.options.get(option)):
+                linked = maybe_signature(link, app=self.app)
+                given = None if visitor is None else (getattr(visitor, visit)(linked, **stamps) or {})
+                # Without the stamps of this signature: those are not the link's.
+                stamps = combine_stamps(stamps, given, None, append=append_stamps)
+                linked.stamp(visitor, append_stamps, **stamps)
+
+    def _stamps(self, visitor: dict[str, Any] | None, append: bool, given: dict[str, Any]) -> dict[str, Any]:
+        return combine_stamps(given, visitor, self.options, append=append)
+
+    # -- composing
+    def __or__(self, other: Any) -> Any:
+        """`a | b`: b after a, with its result."""
+        from taskyard.canvas.composition import compose
+
+        return compose(self, other)
+
+    def __ior__(self, other: Any) -> Any:
+        return self.__or__(other)
+
+    # -- as data
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """The call as text: `add(2, 2)`."""
+        args, kwargs, _ = self._merge(args, kwargs, {}, force=True)
+        return call_as_text(self["task"], args, kwargs)
+
+    def __repr__(self) -> str:
+        return self.reprcall()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        copy = dict(self)
+        memo[id(self)] = copy
+        copy["options"] = deepcopy(self.options, memo)
+        return copy
+
+    def __reduce__(self) -> Any:
+        return signature, (dict(self),)
+
+    def __json__(self) -> dict[str, Any]:
+        return dict(self)
+
+
+def call_as_text(name: str, args: Iterable[Any], kwargs: dict[str, Any]) -> str:
+    """A call as one would write it."""
+    parts = [repr(value) for value in args]
+    parts += [f"{key}={value!r}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(parts)})"
+
+
+def without_repeated(name: str, text: str) -> str:
+    """The text of a canvas with the module of its first task said once: `proj.add(1) | mul(2)`."""
+    module = str(name).rpartition(".")[0]
+    if not module:
+        return text
+    first, found, rest = text.partition(module + ".")
+    # Only where a name begins: "app." is no part to drop from "webapp.".
+    return first + found + re.sub(rf"(?<![\w.-]){re.escape(module)}\.", "", rest)
+
+
+def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
+    """A copy of a signature, the signature that a dict describes, or a new one for a task or task name."""
+    if isinstance(varies, Signature):
+        return varies.clone()
+    if isinstance(varies, dict):
+        return Signature.from_dict(varies, app=kwargs.get("app"))
+    return Signature(varies, *args, **kwargs)
+
+
+def maybe_signature(d: Any, app: App | None = None, clone: bool = False) -> Any:
+    """The signature itself (a copy with `clone`) or the one that a dict describes, bound to `app`; None for
+    None.
+    """
+    if d is None:
+        return None
+    if isinstance(d, Signature):
+        if clone:
+            d = d.clone()
+    elif isinstance(d, dict):
+        d = Signature.from_dict(d, app=app)
+    if app is not None:
+        d._app = app
+    return d
+
+
+def current_app() -> App:
+    """The app of signatures that were made without one."""
+    from taskyard.shared import current_app
+
+    return cast("App", current_app)
