@@ -22,7 +22,9 @@ from taskyard.settings import Settings
 from taskyard.task import Task, make_task
 
 if TYPE_CHECKING:
-    from taskyard.result.backend import ResultBackend
+    from taskyard.control import Control
+    from taskyard.events import Events
+    from taskyard.result.backend import Backend
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,11 +85,44 @@ class App:
         return Producer(self.conf, confirm=True)
 
     @cached_property
-    def backend(self) -> ResultBackend:
+    def backend(self) -> Backend:
         """The result store."""
-        from taskyard.result.backend import open_backend
+        from taskyard.result.opening import open_backend
 
-        return open_backend(self.conf)
+        return open_backend(self)
+
+    @cached_property
+    def clock(self) -> Any:
+        """The logical clock that events and remote control carry."""
+        from kombu.clocks import LamportClock
+
+        return LamportClock()
+
+    @cached_property
+    def control(self) -> Control:
+        """Remote control of the workers."""
+        from taskyard.control import Control
+
+        return Control(self)
+
+    @cached_property
+    def events(self) -> Events:
+        """Receiving and sending events."""
+        from taskyard.events import Events
+
+        return Events(self)
+
+    def connection_for_write(self) -> Any:
+        """A kombu connection to the broker, not yet open."""
+        from taskyard.broker.connection import connect
+
+        return connect(
+            self.conf.effective_broker_url(),
+            transport_options=self.conf.broker_transport_options,
+            connect_timeout=self.conf.broker_connection_timeout,
+        )
+
+    connection_for_read = connection_for_write
 
     @cached_property
     def timezone(self) -> tzinfo:
@@ -142,7 +177,7 @@ class App:
 
     def AsyncResult(self, task_id: str) -> AsyncResultOf[Any]:  # noqa: N802  Celery's name
         """The result of a task by its id."""
-        return AsyncResult(task_id, self)
+        return AsyncResult(task_id, app=self)
 
     def send_task(
         self,
@@ -260,7 +295,7 @@ class App:
         producer.publish(
             message, route, retry=retry, retry_policy=retry_policy, delivery_mode=delivery_mode or 2
         )
-        result: AsyncResult[Any] = AsyncResult(id_, self, name)
+        result: AsyncResult[Any] = AsyncResult(id_, task_name=name, app=self)
         if parent is not None and add_to_parent:
             parent.children.append(result)
         return result

@@ -182,7 +182,7 @@ class Retry(TaskPredicate):
         return f"{text}: {self.exc!r}" if self.exc is not None else text
 
 
-class Postpone(TaskPredicate):  # noqa: N818
+class Postpone(TaskPredicate):
     """Run this very message again in `seconds`: it waits in the broker, and no retry is counted."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -202,6 +202,10 @@ class Reject(TaskPredicate):
         super().__init__(reason, requeue)
         self.reason = reason
         self.requeue = requeue
+
+
+class DuplicateNodenameWarning(UserWarning):
+    """Two workers of the same name have answered."""
 
 
 #: Exceptions that results name by Celery's own modules: (module, class name) -> our class.

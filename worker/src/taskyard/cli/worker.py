@@ -96,13 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments, app)
     setup_logging(arguments.loglevel, app.conf.worker_log_format)
     from taskyard.broker.connection import connect
-    from taskyard.result.backend import refuse_unknown_backend
+    from taskyard.result.opening import find_backend
     from taskyard.worker.worker import Worker
 
     connect(app.conf.effective_broker_url())  # opens nothing, but refuses what can never be opened
     backend = app.conf.effective_result_backend()
     if backend:
-        refuse_unknown_backend(backend)
+        find_backend(backend)
     print(_banner(app, options), file=sys.stderr, flush=True)
     return Worker(app, options).run()
 

@@ -1,59 +1,473 @@
-"""Which result store a URL means, and the one that keeps nothing."""
+"""Backend: what every result store can do, by Celery's names; a store itself is a subclass.
+
+A subclass implements `_get_task_meta_for`, `_store_result` and `_forget`, and for groups `_save_group`,
+`_restore_group` and `_delete_group`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.errors import ImproperlyConfigured, NotSupported
+from taskyard.broker.connection import without_password
+from taskyard.errors import (
+    BackendGetMetaError,
+    BackendStoreError,
+    TaskRevokedError,
+    TimeoutError,
+)
+from taskyard.result.chords import ChordSupport
+from taskyard.result.meta import build_meta, describe_exception, extended_fields, restore_exception
+from taskyard.result.opening import open_backend
+from taskyard.result.payload import Payload, pickleable
+from taskyard.result.states import (
+    EXCEPTION_STATES,
+    FAILURE,
+    PENDING,
+    READY_STATES,
+    RETRY,
+    REVOKED,
+    STARTED,
+    SUCCESS,
+    UNREADY_STATES,
+)
+from taskyard.result.tuples import ResultBase
+from taskyard.result.waiting import Polling
 
 if TYPE_CHECKING:
-    from taskyard.settings import Settings
+    from taskyard.app import App
+
+__all__ = ["Backend", "DisabledBackend", "open_backend"]
+
+logger = logging.getLogger(__name__)
 
 
-class ResultBackend(Protocol):
-    """What a caller needs of a result store."""
+class Backend(ChordSupport, Polling):
+    """One app's result store."""
 
-    def get_meta(self, task_id: str) -> dict[str, Any] | None:
-        """The decoded result, None while there is none."""
+    READY_STATES = READY_STATES
+    UNREADY_STATES = UNREADY_STATES
+    EXCEPTION_STATES = EXCEPTION_STATES
+    TimeoutError = TimeoutError
 
-    def wait(self, task_id: str, timeout: float | None) -> dict[str, Any] | None:
-        """The decoded result as soon as its state is final; None when `timeout` seconds passed before."""
+    #: Results vanish by themselves: nothing for cleanup() to do.
+    supports_autoexpire = False
+    #: Any bytes come back as they were stored.
+    supports_result_compression = False
+    #: result_failure_expires has a meaning here.
+    supports_failure_expires = False
+    #: Results are announced, not polled.
+    is_async = False
+    #: Messages with results outlive the broker, where results are messages.
+    persistent = True
+    retry_policy: ClassVar[dict[str, Any]] = {
+        "max_retries": 20,
+        "interval_start": 0,
+        "interval_step": 1,
+        "interval_max": 1,
+    }
+
+    def __init__(
+        self,
+        app: App,
+        url: str | None = None,
+        serializer: str | None = None,
+        expires: float | timedelta | None = None,
+    ) -> None:
+        conf = app.conf
+        self.app = app
+        self.url = url
+        self.serializer: str = serializer or conf.result_serializer
+        accept = conf.result_accept_content
+        self.payload = Payload(
+            self.serializer,
+            self._compression(conf.result_compression),
+            conf.accept_content if accept is None else accept,
+        )
+        #: Seconds that a result lives; None or 0: for ever.
+        self.expires = seconds_of(conf.result_expires if expires is None else expires)
+        if conf.result_failure_expires is not None and not self.supports_failure_expires:
+            logger.warning(
+                "result_failure_expires has no effect on %s: failures live as long as other results",
+                type(self).__name__,
+            )
+        self.extended: bool = conf.result_extended
+        self.always_retry: bool = conf.result_backend_always_retry
+        self.max_retries = conf.result_backend_max_retries
+        limit = conf.result_cache_max
+        #: Successes read before; None where result_cache_max is -1.
+        self._known: OrderedDict[str, dict[str, Any]] | None = None if limit in (None, -1) else OrderedDict()
+        self._known_limit = limit or 0
+
+    def _compression(self, method: str | None) -> str | None:
+        if method and not self.supports_result_compression:
+            logger.warning(
+                "result_compression is ignored: %s cannot store compressed results", type(self).__name__
+            )
+            return None
+        return method
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """The URL, its password hidden unless asked for."""
+        url = self.url or ""
+        return url if include_password else without_password(url)
+
+    # -- encoding
+    def encode(self, data: Any) -> bytes:
+        """The bytes of anything that is stored."""
+        return self.payload.encode(data)
+
+    def decode(self, payload: Any) -> Any:
+        """The reverse."""
+        return self.payload.decode(payload)
+
+    def decode_result(self, payload: Any) -> dict[str, Any]:
+        """A stored result, exceptions being exceptions again."""
+        return self.meta_from_decoded(self.decode(payload))
+
+    def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """The same when it is decoded already."""
+        if meta["status"] in EXCEPTION_STATES:
+            meta["result"] = self.exception_to_python(meta["result"])
+        return meta
+
+    def exception_to_python(self, described: Any) -> BaseException | None:
+        """The exception that was stored."""
+        return restore_exception(described)
+
+    def prepare_exception(self, error: BaseException, serializer: str | None = None) -> Any:
+        """An exception as it is stored: pickle takes it as it is, everything else a description."""
+        if (serializer or self.serializer) == "pickle":
+            return pickleable(error)
+        return describe_exception(error)
+
+    def prepare_value(self, result: Any) -> Any:
+        """A result as it is stored: references to other results become tuples."""
+        if isinstance(result, ResultBase) and self.serializer != "pickle":
+            return result.as_tuple()
+        return result
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """A value or an exception as it is stored."""
+        if isinstance(result, BaseException) and state in EXCEPTION_STATES:
+            return self.prepare_exception(result)
+        return self.prepare_value(result)
+
+    def meta_of(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None
+    ) -> dict[str, Any]:
+        """The object to store; `result` has been through `encode_result`."""
+        group = parent = children = None
+        if request is not None:
+            group, parent = request.group, request.parent_id
+            children = [child.as_tuple() for child in request.children or ()]
+        return build_meta(
+            str(task_id),
+            state,
+            result,
+            traceback=traceback,
+            children=children,
+            group_id=group,
+            parent_id=parent,
+            extended=extended_fields(request) if self.extended and request is not None else None,
+        )
+
+    # -- storing
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Store a state; a success that is stored already stays.  Returns the result as it was stored."""
+        result = self.encode_result(result, state)
+        self._retrying(
+            lambda: self._store_result(task_id, result, state, traceback, request=request, **options),
+            lambda: BackendStoreError("the result could not be stored", state=state, task_id=task_id),
+        )
+        return result
+
+    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
+        """The task has begun."""
+        return self.store_result(task_id, meta, STARTED)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = SUCCESS,
+    ) -> None:
+        """The task has succeeded; a chord that it belongs to hears of it."""
+        if store_result and not (request is not None and request.ignore_result):
+            self.store_result(task_id, result, state, request=request)
+        if request is not None and request.chord:
+            self.on_chord_part_return(request, state, result)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = FAILURE,
+    ) -> None:
+        """The task has failed: so have its chord and the rest of its chain; error callbacks are called."""
+        if store_result:
+            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+        if request is None:
+            return
+        if request.chord:
+            self.on_chord_part_return(request, state, exc)
+        self.fail_chain(request.chain, exc, traceback, store_result=store_result, state=state)
+        if call_errbacks and request.errbacks:
+            self.call_errbacks(request, exc, traceback)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = REVOKED,
+    ) -> None:
+        """The task was revoked or has expired."""
+        error = TaskRevokedError(reason)
+        if store_result:
+            self.store_result(task_id, error, state, request=request)
+        if request is not None and request.chord:
+            self.on_chord_part_return(request, state, error)
+
+    def mark_as_retry(
+        self,
+        task_id: str,
+        exc: BaseException | None,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = RETRY,
+    ) -> Any:
+        """The task will run again."""
+        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
+
+    # -- reading
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+        """What is stored; a PENDING result where there is nothing."""
+        known = self._known
+        if cache and known is not None and task_id in known:
+            known.move_to_end(task_id)
+            return known[task_id]
+        meta: dict[str, Any] = self._retrying(
+            lambda: self._get_task_meta_for(task_id),
+            lambda: BackendGetMetaError("the result could not be read", task_id=task_id),
+        )
+        if cache and known is not None and meta.get("status") == SUCCESS:
+            self._remember(task_id, meta)
+        return meta
+
+    def _remember(self, task_id: str, meta: dict[str, Any]) -> None:
+        assert self._known is not None
+        self._known[task_id] = meta
+        if self._known_limit and len(self._known) > self._known_limit:
+            self._known.popitem(last=False)
+
+    def is_cached(self, task_id: str) -> bool:
+        """Whether the result would be answered from memory."""
+        return self._known is not None and task_id in self._known
+
+    def reload_task_result(self, task_id: str) -> None:
+        """Read again what may have been remembered."""
+        if self._known is not None:
+            self._known.pop(task_id, None)
+        self.get_task_meta(task_id)
+
+    def get_state(self, task_id: str) -> str:
+        """The state."""
+        state: str = self.get_task_meta(task_id)["status"]
+        return state
+
+    get_status = get_state
+
+    def get_result(self, task_id: str) -> Any:
+        """The value or the exception."""
+        return self.get_task_meta(task_id).get("result")
+
+    def get_traceback(self, task_id: str) -> str | None:
+        """The traceback of a failure, as text."""
+        return self.get_task_meta(task_id).get("traceback")
+
+    def get_children(self, task_id: str) -> Any:
+        """References to what the task sent."""
+        return self.get_task_meta(task_id).get("children")
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Whether anything is stored."""
+        return bool(self._get_task_meta_for(task_id)["status"] != PENDING)
 
     def forget(self, task_id: str) -> None:
-        """Remove the result."""
+        """Remove a result."""
+        if self._known is not None:
+            self._known.pop(task_id, None)
+        self._retrying(lambda: self._forget(task_id))
+
+    # -- groups
+    def save_group(self, group_id: str | None, result: Any) -> Any:
+        """Keep which results belong to a group."""
+        return self._retrying(lambda: self._save_group(str(group_id), result))
+
+    def get_group_meta(self, group_id: str, cache: bool = True) -> dict[str, Any] | None:
+        """What `save_group` kept, its result being a GroupResult again."""
+        meta: dict[str, Any] | None = self._retrying(lambda: self._restore_group(group_id))
+        return meta
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        """The GroupResult that was saved, or None."""
+        meta = self.get_group_meta(group_id, cache=cache)
+        return meta["result"] if meta else None
+
+    def reload_group_result(self, group_id: str) -> None:
+        """Nothing is remembered of groups."""
+
+    def delete_group(self, group_id: str | None) -> None:
+        """Remove a saved group."""
+        self._retrying(lambda: self._delete_group(str(group_id)))
+
+    # -- for the store
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **options: Any,
+    ) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} stores no results")
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        raise NotImplementedError(f"{type(self).__name__} reads no results")
+
+    def _forget(self, task_id: str) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not implement forget")
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} saves no groups")
+
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        raise NotImplementedError(f"{type(self).__name__} saves no groups")
+
+    def _delete_group(self, group_id: str) -> None:
+        raise NotImplementedError(f"{type(self).__name__} saves no groups")
+
+    def cleanup(self) -> None:
+        """Remove what has expired, where that does not happen by itself."""
+
+    def process_cleanup(self) -> None:
+        """After a child's last task."""
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """A task is about to be sent."""
+
+    def exception_safe_to_retry(self, error: Exception) -> bool:
+        """Whether the store may answer at another attempt."""
+        return False
+
+    def on_backend_retryable_error(self, error: Exception) -> None:
+        """Before such an attempt."""
+
+    def _retrying(self, action: Callable[[], Any], gave_up: Callable[[], Exception] | None = None) -> Any:
+        """Run, and try again with growing pauses where result_backend_always_retry asks for it."""
+        attempts = 0
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                if not (self.always_retry and self.exception_safe_to_retry(error)):
+                    raise
+                if self.max_retries is not None and attempts >= self.max_retries:
+                    if gave_up is None:
+                        raise
+                    raise gave_up() from error
+                attempts += 1
+                logger.warning("The result store failed (%s), attempt %d", error, attempts)
+                self.on_backend_retryable_error(error)
+                self._sleep(self._pause(attempts))
+
+    def _pause(self, attempt: int) -> float:
+        conf = self.app.conf
+        least = conf.result_backend_base_sleep_between_retries_ms
+        most = conf.result_backend_max_sleep_between_retries_ms
+        milliseconds: float = min(most, least * 2.0 ** min(attempt, 30))
+        return random.uniform(0, milliseconds) / 1000
+
+    def _sleep(self, amount: float) -> None:
+        time.sleep(amount)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.url,)
 
 
-class DisabledBackend:
-    """No result store is configured: asking it is an error that says so."""
+def _reopen(url: str | None) -> Backend:
+    """An unpickled store belongs to the current app."""
+    from taskyard.result.tuples import app_of
 
-    def get_meta(self, task_id: str) -> dict[str, Any] | None:
-        """Always an error."""
-        raise NotSupported("no result backend is configured; set result_backend or TASKYARD_RESULT_BACKEND")
+    return open_backend(app_of(None), url)
 
-    def wait(self, task_id: str, timeout: float | None) -> dict[str, Any] | None:
-        """Always an error."""
-        return self.get_meta(task_id)
+
+def seconds_of(expires: float | timedelta | None) -> float | None:
+    """A life in seconds from a setting."""
+    return expires.total_seconds() if isinstance(expires, timedelta) else expires
+
+
+class DisabledBackend(Backend):
+    """No result store is configured: storing does nothing, asking is an error that says so."""
+
+    def store_result(self, *args: Any, **options: Any) -> None:
+        """Nothing to keep."""
 
     def forget(self, task_id: str) -> None:
+        """Nothing was kept."""
+        self._refuse()
+
+    def ensure_chords_allowed(self) -> None:
+        """Chords need a result store."""
+        raise NotImplementedError(
+            "Starting chords requires a result backend to be configured (a group with a task after it is a "
+            "chord): set result_backend or TASKYARD_RESULT_BACKEND"
+        )
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """disabled://."""
+        return "disabled://"
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """Always an error."""
-        self.get_meta(task_id)
+        return self._refuse()
 
+    def wait_for(self, task_id: str, *args: Any, **options: Any) -> dict[str, Any]:
+        """Always an error."""
+        return self._refuse()
 
-def open_backend(settings: Settings) -> ResultBackend:
-    """The store that `result_backend` names."""
-    url = settings.effective_result_backend()
-    if url is None:
-        return DisabledBackend()
-    refuse_unknown_backend(url)
-    from taskyard.result.redis import RedisBackend
+    def get_many(self, task_ids: Any, *args: Any, **options: Any) -> Any:
+        """Always an error."""
+        return self._refuse()
 
-    return RedisBackend(url, settings)
+    def task_result_exists(self, task_id: str) -> bool:
+        """Always an error."""
+        return bool(self._refuse())
 
-
-def refuse_unknown_backend(url: str) -> None:
-    """ImproperlyConfigured unless the URL names a store that exists here."""
-    scheme = url.partition("://")[0]
-    if scheme not in ("redis", "rediss"):
-        raise ImproperlyConfigured(
-            f"result backend {scheme!r} is not available yet: use redis:// or rediss://"
+    def _refuse(self) -> Any:
+        raise NotImplementedError(
+            "No result backend is configured: set result_backend or TASKYARD_RESULT_BACKEND"
         )

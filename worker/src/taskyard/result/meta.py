@@ -14,6 +14,7 @@ from taskyard.errors import WIRE_EXCEPTIONS, MalformedMessage
 from taskyard.message.codec import dump_json, load_json
 from taskyard.message.saferepr import safe_repr
 from taskyard.result.states import EXCEPTION_STATES, READY_STATES
+from taskyard.result.tuples import ResultBase
 
 #: Prefix of a result's key, and the name of the channel on which it is announced.
 TASK_KEY_PREFIX = "celery-task-meta-"
@@ -33,6 +34,34 @@ def encode_meta(
     """The JSON to store; exceptions are described, TypeError if the result has no JSON form."""
     if isinstance(result, BaseException):
         result = describe_exception(result)
+    elif isinstance(result, ResultBase):
+        result = result.as_tuple()
+    return dump_json(
+        build_meta(
+            task_id,
+            state,
+            result,
+            traceback=traceback,
+            children=children,
+            group_id=group_id,
+            parent_id=parent_id,
+            extended=extended,
+        )
+    )
+
+
+def build_meta(
+    task_id: str,
+    state: str,
+    result: Any,
+    *,
+    traceback: str | None = None,
+    children: list[Any] | None = None,
+    group_id: str | None = None,
+    parent_id: str | None = None,
+    extended: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The object to store, in Celery's order: a script looks for the status at its beginning."""
     meta: dict[str, Any] = {
         "status": state,
         "result": result,
@@ -47,7 +76,26 @@ def encode_meta(
     if extended:
         meta.update(extended)
     meta["task_id"] = task_id
-    return dump_json(meta)
+    return meta
+
+
+def extended_fields(request: Any) -> dict[str, Any]:
+    """What `result_extended` adds: name, arguments, worker, retries, queue and the stamps."""
+    info = request.delivery_info
+    fields = {
+        "name": request.task,
+        "args": request.args,
+        "kwargs": request.kwargs,
+        "worker": request.hostname,
+        "retries": request.retries,
+        "queue": info.get("routing_key") if info else None,
+    }
+    stamps = request.stamps
+    if stamps:
+        names = request.stamped_headers or ()
+        fields["stamped_headers"] = request.stamped_headers
+        fields.update({name: value for name, value in stamps.items() if name in names})
+    return fields
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
@@ -104,8 +152,3 @@ def restore_exception(described: Any) -> BaseException | None:
     except Exception:
         error = Exception(f"{name}{arguments!r}")
     return error
-
-
-def as_tuple(task_id: str, parent: Any = None) -> list[Any]:
-    """A result's reference as `children` lists it: [[id, parent], children]."""
-    return [[task_id, parent], None]

@@ -2,117 +2,290 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from taskyard.errors import NotSupported, TimeoutError
-from taskyard.result.states import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, REVOKED, SUCCESS
+from taskyard.errors import IncompleteStream, TimeoutError
+from taskyard.result.joining import assert_will_not_block
+from taskyard.result.states import FAILURE, PROPAGATE_STATES, READY_STATES, SUCCESS
+from taskyard.result.tuples import ResultBase, app_of, result_from_tuple
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from taskyard.app import App
+    from taskyard.result.backend import Backend
+    from taskyard.result.graph import DependencyGraph
 
 R = TypeVar("R")
 
 
-class AsyncResult(Generic[R]):
-    """The result of one task, by its id; costs nothing until it is asked."""
+class AsyncResult(ResultBase, Generic[R]):
+    """The result of one task, by its id; costs nothing until it is asked.
 
-    __slots__ = ("_final", "app", "id", "parent", "task_name")
+    `app` is the current app if it is not given; `backend` the app's.
+    """
+
+    TimeoutError = TimeoutError
+
+    _app: App | None = None
+    _backend: Backend | None = None
+    #: The stored result, once its state is final.
+    _cache: dict[str, Any] | None = None
+    _on_ready: Any = None
+    #: True: nothing is stored for this task, and get() returns None at once.
+    ignored = False
+    task_name: str | None = None
 
     def __init__(
-        self, id: str, app: App, task_name: str | None = None, parent: AsyncResult[Any] | None = None
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: App | None = None,
+        parent: ResultBase | None = None,
     ) -> None:
+        if id is None:
+            raise ValueError("AsyncResult needs a task id, not None")
         self.id = id
-        self.app = app
-        self.task_name = task_name
-        self.parent = parent
-        self._final: dict[str, Any] | None = None
+        if backend is not None:
+            self._backend = backend
+        if task_name is not None:
+            self.task_name = task_name
+        if app is not None:
+            self._app = app
+        if parent is not None:
+            self.parent = parent
+
+    @property
+    def app(self) -> App:
+        """The app that sent the task, or the current one."""
+        if self._app is None:
+            self._app = app_of(None)
+        return self._app
+
+    @app.setter
+    def app(self, app: App) -> None:
+        self._app = app
+
+    @property
+    def backend(self) -> Backend:
+        """Where the result is kept."""
+        if self._backend is None:
+            self._backend = self.app.backend
+        return self._backend
+
+    @backend.setter
+    def backend(self, backend: Backend) -> None:
+        self._backend = backend
 
     @property
     def task_id(self) -> str:
         """The same as `id`."""
         return self.id
 
+    @task_id.setter
+    def task_id(self, id: str) -> None:
+        self.id = id
+
+    # -- waiting
     def get(
         self,
         timeout: float | None = None,
         propagate: bool = True,
         interval: float = 0.5,
-        *,
-        disable_sync_subtasks: bool = True,
+        no_ack: bool = True,
+        follow_parents: bool = True,
         callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[Any], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,
     ) -> R:
         """Wait for the final state and return the result, or raise what the task raised.
 
-        `timeout` is in seconds (errors.TimeoutError when it passes).  `interval` is accepted for Celery's
-        sake and not needed: nothing is polled.  Waiting inside a task is refused unless
-        `disable_sync_subtasks` is False.
+        `timeout` is in seconds (errors.TimeoutError when it passes); `interval` are the seconds between two
+        looks where the store cannot announce.  A failure of a parent is raised at once unless
+        `follow_parents` is False.  Waiting inside a task is a RuntimeError unless `disable_sync_subtasks` is
+        False.
         """
+        if self.ignored:
+            return None  # type: ignore[return-value]
         if disable_sync_subtasks:
-            _refuse_inside_a_task()
-        meta = self._final
-        if meta is None:
-            meta = self.app.backend.wait(self.id, timeout)
-            if meta is None:
-                raise TimeoutError(f"no result of {self.id} within {timeout} s")
-            self._final = meta
-        if propagate:
-            self._raise_if_failed(meta)
-        value: R = meta["result"]
-        if callback is not None:
-            callback(self.id, value)
+            assert_will_not_block()
+        each_interval = on_interval
+        if follow_parents and propagate and self.parent is not None:
+            self._raise_error_of_parents()
+
+            def each_interval() -> None:
+                self._raise_error_of_parents()
+                if on_interval is not None:
+                    on_interval()
+
+        if self._cache:
+            value: R = self.maybe_throw(propagate=propagate, callback=callback)
+            return value
+        final: R = self.backend.wait_for_pending(
+            self,
+            timeout=timeout,
+            interval=interval,
+            no_ack=no_ack,
+            on_message=on_message,
+            on_interval=each_interval,
+            callback=callback,
+            propagate=propagate,
+        )
+        return final
+
+    wait = get
+
+    async def aget(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        follow_parents: bool = True,
+    ) -> R:
+        """The same as `get` for coroutines: other coroutines run while this one waits."""
+        if self.ignored:
+            return None  # type: ignore[return-value]
+        if self._cache is None:
+            from taskyard.result.awaiting import wait_for_result
+
+            watched = [self, *self._parents()] if follow_parents and propagate else [self]
+            await wait_for_result(self.backend, watched, timeout, interval)
+            if self._cache is None:
+                self._raise_error_of_parents()
+        value: R = self.maybe_throw(propagate=propagate)
         return value
 
-    def wait(self, timeout: float | None = None, propagate: bool = True) -> R:
-        """The same as `get`."""
-        return self.get(timeout, propagate)
+    def __await__(self) -> Generator[Any, None, R]:
+        """`await result` is `await result.aget()`."""
+        return self.aget().__await__()
 
-    def _raise_if_failed(self, meta: dict[str, Any]) -> None:
-        if meta["status"] in (FAILURE, REVOKED):
-            error = meta["result"]
-            raise error if isinstance(error, BaseException) else RuntimeError(error)
-
-    def _meta(self) -> dict[str, Any]:
-        if self._final is not None:
-            return self._final
-        meta = self.app.backend.get_meta(self.id)
-        if meta is None:
-            return {"status": PENDING, "result": None}
-        if meta["status"] in READY_STATES:
-            self._final = meta
-        return meta
+    def then(
+        self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False
+    ) -> Any:
+        """Call back with this result when it is known to be ready: at once, or when somebody waits for it."""
+        self.backend.add_pending_result(self, weak=weak)
+        return self.on_ready.then(callback, on_error)
 
     @property
-    def state(self) -> str:
-        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED or a state of the task's own."""
-        return str(self._meta()["status"])
+    def on_ready(self) -> Any:
+        """A promise of this result."""
+        if self._on_ready is None:
+            from vine import promise
 
-    status = state
+            self._on_ready = promise(self._on_fulfilled)
+            if self._cache is not None and self._cache["status"] in READY_STATES:
+                self._on_ready(self)
+        return self._on_ready
 
-    @property
-    def result(self) -> Any:
-        """What the task returned, or the exception."""
-        return self._meta()["result"]
+    @on_ready.setter
+    def on_ready(self, promise: Any) -> None:
+        self._on_ready = promise
 
-    info = result
+    def _on_fulfilled(self, result: Any) -> Any:
+        self.backend.remove_pending_result(self)
+        return result
 
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a failure, as text."""
-        return self._meta().get("traceback")
+    def _raise_error_of_parents(self) -> None:
+        for parent in reversed(self._parents()):
+            parent.maybe_throw()
 
-    @property
-    def date_done(self) -> str | None:
-        """When the state became final, ISO 8601."""
-        return self._meta().get("date_done")
+    def _parents(self) -> list[Any]:
+        parents = []
+        node: Any = self.parent
+        while node is not None:
+            parents.append(node)
+            node = node.parent
+        return parents
 
-    @property
-    def children(self) -> list[AsyncResult[Any]] | None:
-        """Results of the tasks that this one sent."""
-        references = self._meta().get("children")
-        if references is None:
-            return None
-        return [AsyncResult(reference[0][0], self.app) for reference in references]
+    # -- the tree of tasks
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Each result of the tree that this task sent, with its value, as they come: (result, value)."""
+        for _, node in self.iterdeps(intermediate=intermediate):
+            yield node, node.get(**options)
+
+    def get_leaf(self) -> Any:
+        """The value of the last result of the tree."""
+        value = None
+        for _, node in self.iterdeps():
+            value = node.get()
+        return value
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """(parent, result) of the whole tree; IncompleteStream at what is not ready unless `intermediate`."""
+        waiting: deque[tuple[Any, Any]] = deque([(None, self)])
+        while waiting:
+            parent, node = waiting.popleft()
+            yield parent, node
+            if node.ready():
+                waiting.extend((node, child) for child in node.children or ())
+            elif not intermediate:
+                raise IncompleteStream
+
+    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
+        """The tree as a graph that can be written for Graphviz."""
+        from taskyard.result.graph import DependencyGraph, GraphFormatter
+
+        graph = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id, shape="oval"))
+        for parent, node in self.iterdeps(intermediate=intermediate):
+            graph.add_arc(node)
+            if parent is not None:
+                graph.add_edge(parent, node)
+        return graph
+
+    @cached_property
+    def graph(self) -> DependencyGraph:
+        """The same, kept."""
+        return self.build_graph()
+
+    # -- orders
+    def forget(self) -> None:
+        """Remove this result, and those of its parents, from the store."""
+        self._cache = None
+        if self.parent is not None:
+            self.parent.forget()
+        self.backend.remove_pending_result(self)
+        self.backend.forget(self.id)
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let no worker begin this task; `terminate` ends it with `signal` (TERM) where it runs.
+
+        `wait` waits `timeout` seconds for the workers' replies.
+        """
+        self.app.control.revoke(
+            self.id, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Revoke every task that carries all these stamps."""
+        self.app.control.revoke_by_stamped_headers(
+            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
+
+    # -- state
+    def exists(self) -> bool:
+        """Whether anything is stored for this task; PENDING alone does not tell."""
+        return self.backend.task_result_exists(self.id)
 
     def ready(self) -> bool:
         """Whether the state is final."""
@@ -120,47 +293,159 @@ class AsyncResult(Generic[R]):
 
     def successful(self) -> bool:
         """Whether the task succeeded."""
-        return self.state == SUCCESS
+        return bool(self.state == SUCCESS)
 
     def failed(self) -> bool:
         """Whether the task failed."""
-        return self.state == FAILURE
+        return bool(self.state == FAILURE)
 
-    def maybe_throw(self, propagate: bool = True) -> Any:
-        """Raise the task's exception if the state is one of exceptions; else its result."""
-        meta = self._meta()
-        if propagate and meta["status"] in EXCEPTION_STATES:
-            self._raise_if_failed(meta)
+    def throw(self, error: BaseException, traceback: TracebackType | None = None) -> None:
+        """Raise the error here, and tell those who asked by `then`."""
+        if self._on_ready is not None:
+            self._on_ready.throw(error, traceback)
+        if not isinstance(error, BaseException):
+            error = RuntimeError(error)
+        raise error.with_traceback(traceback) if traceback is not None else error
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        """Raise the task's exception if it failed or was revoked; else return its result."""
+        meta = self._get_task_meta() if self._cache is None else self._cache
+        if propagate and meta["status"] in PROPAGATE_STATES:
+            self.throw(meta["result"], self._to_remote_traceback(meta.get("traceback")))
+        if callback is not None:
+            callback(self.id, meta["result"])
         return meta["result"]
 
-    def forget(self) -> None:
-        """Remove the result from the store."""
-        self._final = None
-        self.app.backend.forget(self.id)
+    maybe_reraise = maybe_throw
 
-    def as_tuple(self) -> list[Any]:
-        """The reference as results list it: [[id, parent], children]."""
-        return [[self.id, self.parent.as_tuple() if self.parent else None], None]
+    def _to_remote_traceback(self, text: str | None) -> TracebackType | None:
+        if not text or not self.app.conf.get("task_remote_tracebacks"):
+            return None
+        try:
+            from tblib import Traceback
+        except ImportError:
+            return None
+        traceback: TracebackType = Traceback.from_string(text).as_traceback()
+        return traceback
+
+    def _get_task_meta(self) -> dict[str, Any]:
+        if self._cache is None:
+            return self._maybe_set_cache(self.backend.get_task_meta(self.id))
+        return self._cache
+
+    def _maybe_set_cache(self, meta: Any) -> Any:
+        """Keep what will not change any more."""
+        if meta and meta["status"] in READY_STATES:
+            meta = self._set_cache(self.backend.meta_from_decoded(meta))
+            if self._on_ready is not None:
+                self._on_ready(self)
+        return meta
+
+    def _set_cache(self, meta: dict[str, Any]) -> dict[str, Any]:
+        children = meta.get("children")
+        if children:
+            meta = {**meta, "children": [result_from_tuple(child, self.app) for child in children]}
+        self._cache = meta
+        return meta
+
+    def _iter_meta(self, **options: Any) -> Iterator[dict[str, Any]]:
+        return iter([self._get_task_meta()])
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Whether many results are awaited at the cost of one."""
+        return self.backend.supports_native_join
+
+    @property
+    def state(self) -> str:
+        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED or a state of the task's own."""
+        state: str = self._get_task_meta()["status"]
+        return state
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """What the task returned, or the exception."""
+        return self._get_task_meta()["result"]
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of a failure, as text."""
+        return self._get_task_meta().get("traceback")
+
+    @property
+    def children(self) -> list[Any] | None:
+        """Results of the tasks that this one sent."""
+        return self._get_task_meta().get("children")
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When the state became final."""
+        date = self._get_task_meta().get("date_done")
+        return datetime.fromisoformat(date) if isinstance(date, str) and date else date
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; with `result_extended` only, as the five below."""
+        return self._get_task_meta().get("name")
+
+    @property
+    def args(self) -> list[Any] | None:
+        """The task's arguments."""
+        return self._get_task_meta().get("args")
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The task's keyword arguments."""
+        return self._get_task_meta().get("kwargs")
+
+    @property
+    def worker(self) -> str | None:
+        """The node that ran it."""
+        return self._get_task_meta().get("worker")
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried."""
+        return self._get_task_meta().get("retries")
+
+    @property
+    def queue(self) -> str | None:
+        """The routing key that it came by."""
+        return self._get_task_meta().get("queue")
+
+    # -- identity
+    def as_tuple(self) -> tuple[Any, Any]:
+        """The reference as results list it: ((id, parent), None)."""
+        parent = self.parent
+        return (self.id, parent.as_tuple() if parent is not None else None), None
+
+    def as_list(self) -> list[str]:
+        """The ids of this result and its parents."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, AsyncResult) and other.id == self.id
+        if isinstance(other, AsyncResult):
+            return bool(other.id == self.id)
+        if isinstance(other, str):
+            return other == self.id
+        return NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.id)
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)
 
     def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
+        return f"<{type(self).__name__}: {self.id}>"
 
+    def __copy__(self) -> AsyncResult[R]:
+        return type(self)(self.id, self._backend, self.task_name, self._app, self.parent)
 
-def _refuse_inside_a_task() -> None:
-    from taskyard.context import current_request
-
-    request = current_request()
-    if request is not None and not request.called_directly:
-        raise NotSupported(
-            "never wait for a result inside a task: it can block all workers; "
-            "chain the tasks, or pass disable_sync_subtasks=False if you know better"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The app and its store stay here: the current app of the other side takes their place.
+        return type(self), (self.id, None, self.task_name, None, self.parent)

@@ -12,8 +12,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskyard.broker.connection import without_password
-from taskyard.result.backend import refuse_unknown_backend
-from taskyard.result.redis import key_prefix
+from taskyard.result.meta import TASK_KEY_PREFIX
+from taskyard.result.opening import find_backend, global_prefix, scheme_of
+from taskyard.settings import seconds
 
 if TYPE_CHECKING:
     from taskyard.settings import Settings
@@ -71,8 +72,12 @@ class RedisStore:
     def __init__(self, url: str, settings: Settings, loop: Any) -> None:
         self._url = url
         self._loop = loop
-        self._prefix = key_prefix(settings.result_backend_transport_options).encode()
-        self._expires = b"%d" % settings.result_expires_seconds()
+        self._settings = settings
+        prefix = global_prefix(settings.result_backend_transport_options)
+        self._prefix = (prefix + TASK_KEY_PREFIX).encode()
+        failures = settings.result_failure_expires
+        life = settings.result_expires_seconds()
+        self._lives = [b"%d" % life, b"%d" % (life if failures is None else seconds(failures))]
         self._waiting: deque[Batch] = deque()
         self._sent: deque[list[Batch]] = deque()
         self._pipe: Any = None
@@ -104,18 +109,17 @@ class RedisStore:
             self._lost(error)
 
     def _connect(self) -> None:
-        import redis
-
         from taskyard.broker.redis.pipe import Pipe
+        from taskyard.result.redis_connection import connection_pool
 
-        pool = redis.ConnectionPool.from_url(self._url, socket_connect_timeout=4, socket_timeout=10)
+        pool = connection_pool(self._url, self._settings, socket_connect_timeout=4, socket_timeout=10)
         self._pipe = Pipe(pool.make_connection(), lambda push: None)
         self._loop.add_reader(self._pipe.fileno(), self._readable)
         self._pause = 0.0
 
     def _send_one_call(self) -> None:
         keys: list[bytes] = []
-        arguments = [self._expires]
+        arguments = list(self._lives)
         batches: list[Batch] = []
         while self._waiting and len(keys) < _RESULTS_A_CALL:
             batch = self._waiting.popleft()
@@ -190,9 +194,19 @@ def _load_script() -> Any:
 
 
 def open_store(settings: Settings, loop: Any) -> ResultStore:
-    """The store that the settings name."""
+    """The store that the settings name, if the worker's parent stores for its children there."""
     url = settings.effective_result_backend()
-    if url is None:
+    if not isinstance(url, str):
         return NoStore()
-    refuse_unknown_backend(url)
+    find_backend(url)
+    if not stored_by_parent(settings):
+        return NoStore()
     return RedisStore(url, settings, loop)
+
+
+def stored_by_parent(settings: Settings) -> bool:
+    """Whether children hand their results to the parent: on Redis, as JSON that its script can read."""
+    url = settings.effective_result_backend()
+    if not isinstance(url, str) or settings.result_serializer != "json" or settings.result_compression:
+        return False
+    return scheme_of(url) in ("redis", "rediss", "redis+socket", "socket", "sentinel")

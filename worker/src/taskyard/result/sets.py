@@ -1,0 +1,406 @@
+"""Results of many tasks as one: ResultSet and GroupResult."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import proxy
+
+from taskyard.errors import ImproperlyConfigured
+from taskyard.result.joining import assert_will_not_block
+from taskyard.result.states import PROPAGATE_STATES
+from taskyard.result.tuples import ResultBase, app_of
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.result.backend import Backend
+
+Callback = Callable[[str, Any], Any]
+
+
+class ResultSet(ResultBase):
+    """Results in order, whose members may still change."""
+
+    _app: App | None = None
+    _on_ready: Any = None
+    #: Fulfilled when all members are; made when somebody asks by `then`.
+    _on_full: Any = None
+
+    def __init__(
+        self, results: list[Any], app: App | None = None, ready_barrier: Any = None, **options: Any
+    ) -> None:
+        self._app = app
+        self.results: list[Any] = results
+        if ready_barrier is not None:
+            self._set_barrier(ready_barrier)
+
+    @property
+    def app(self) -> App:
+        """The app of the first member, or the current one."""
+        if self._app is None:
+            self._app = self.results[0].app if self.results else app_of(None)
+        return self._app
+
+    @app.setter
+    def app(self, app: App | None) -> None:
+        self._app = app
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results are kept."""
+        return self.app.backend
+
+    # -- members
+    def add(self, result: Any) -> None:
+        """Add a result unless it is a member."""
+        if result in self.results:
+            return
+        self.results.append(result)
+        if self._on_full is None:
+            return
+        if self._on_full.p.ready:
+            # The barrier has fired: those who ask from now on wait for a new one.
+            from vine import barrier
+
+            self._set_barrier(barrier())
+        self._on_full.add(result)
+        self._on_full.finalize()
+
+    def remove(self, result: Any) -> None:
+        """Remove a result (or the one of that id); KeyError if it is no member."""
+        try:
+            self.results.remove(result)
+        except ValueError:
+            raise KeyError(result) from None
+
+    def discard(self, result: Any) -> None:
+        """Remove a result if it is a member."""
+        if result in self.results:
+            self.results.remove(result)
+
+    def update(self, results: Any) -> None:
+        """Add those that are no members."""
+        self.results.extend(result for result in results if result not in self.results)
+
+    def clear(self) -> None:
+        """Remove all members."""
+        self.results.clear()
+
+    # -- state
+    def successful(self) -> bool:
+        """Whether all succeeded."""
+        return all(result.successful() for result in self.results)
+
+    def failed(self) -> bool:
+        """Whether any failed."""
+        return any(result.failed() for result in self.results)
+
+    def waiting(self) -> bool:
+        """Whether any is not ready."""
+        return any(not result.ready() for result in self.results)
+
+    def ready(self) -> bool:
+        """Whether all are ready."""
+        return all(result.ready() for result in self.results)
+
+    def completed_count(self) -> int:
+        """How many succeeded."""
+        return sum(bool(result.successful()) for result in self.results)
+
+    def maybe_throw(self, callback: Callback | None = None, propagate: bool = True) -> None:
+        """Raise the first exception there is."""
+        for result in self.results:
+            result.maybe_throw(callback=callback, propagate=propagate)
+
+    maybe_reraise = maybe_throw
+
+    # -- orders
+    def forget(self) -> None:
+        """Remove all results from the store."""
+        for result in self.results:
+            result.forget()
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Revoke all tasks in one message."""
+        self.app.control.revoke(
+            [result.id for result in self.results],
+            connection=connection,
+            timeout=timeout,
+            terminate=terminate,
+            signal=signal,
+            reply=wait,
+        )
+
+    # -- waiting
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callback | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[Any], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Any:
+        """All values in order, awaited together where the store can (`join_native`), else one by one."""
+        join = self.join_native if self.supports_native_join else self.join
+        return join(
+            timeout=timeout,
+            propagate=propagate,
+            interval=interval,
+            callback=callback,
+            no_ack=no_ack,
+            on_message=on_message,
+            disable_sync_subtasks=disable_sync_subtasks,
+            on_interval=on_interval,
+        )
+
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callback | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[Any], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> list[Any]:
+        """All values in order, awaited one after the other within `timeout` seconds together.
+
+        With a `callback(task_id, value)` the list is empty.
+        """
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        if on_message is not None:
+            raise ImproperlyConfigured("join takes no on_message; use join_native where the store has it")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for result in self.results:
+            value = result.get(
+                timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0),
+                propagate=propagate,
+                interval=interval,
+                no_ack=no_ack,
+                on_interval=on_interval,
+                disable_sync_subtasks=disable_sync_subtasks,
+            )
+            if callback is not None:
+                callback(result.id, value)
+            else:
+                values.append(value)
+        return values
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Any], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """(id, stored result) of each as they become ready; for a nested group its results."""
+        if self._on_full is not None:
+            self._on_full.finalize()
+        return self.backend.iter_native(
+            self,
+            timeout=timeout,
+            interval=interval,
+            no_ack=no_ack,
+            on_message=on_message,
+            on_interval=on_interval,
+        )
+
+    def join_native(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callback | None = None,
+        no_ack: bool = True,
+        on_message: Callable[[Any], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any] | None:
+        """As `join`, but awaited together; None with a callback."""
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        positions = {result.id: position for position, result in enumerate(self.results)}
+        values: list[Any] = [None] * len(self.results)
+        for task_id, meta in self.iter_native(timeout, interval, no_ack, on_message, on_interval):
+            if isinstance(meta, list):
+                value: Any = [
+                    child.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
+                    for child in meta
+                ]
+            else:
+                value = meta["result"]
+                if propagate and meta["status"] in PROPAGATE_STATES:
+                    raise value
+            if callback is not None:
+                callback(task_id, value)
+            else:
+                values[positions[task_id]] = value
+        return None if callback is not None else values
+
+    async def aget(
+        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5
+    ) -> list[Any]:
+        """All values in order, for coroutines."""
+        from taskyard.result.awaiting import wait_for_results
+
+        await wait_for_results(self.backend, self._leaves(), timeout, interval)
+        return self._values(propagate)
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        """`await results` is `await results.aget()`."""
+        return self.aget().__await__()
+
+    def _leaves(self) -> list[Any]:
+        leaves = []
+        for result in self.results:
+            leaves += result._leaves() if isinstance(result, ResultSet) else [result]
+        return leaves
+
+    def _values(self, propagate: bool) -> list[Any]:
+        return [
+            result._values(propagate)
+            if isinstance(result, ResultSet)
+            else result.maybe_throw(propagate=propagate)
+            for result in self.results
+        ]
+
+    def then(
+        self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False
+    ) -> Any:
+        """Call back with this set when all its results are known to be ready."""
+        return self.on_ready.then(callback, on_error)
+
+    @property
+    def on_ready(self) -> Any:
+        """A promise of all results."""
+        if self._on_ready is None:
+            from vine import barrier
+
+            self._set_barrier(barrier(self.results))
+        return self._on_ready
+
+    def _set_barrier(self, barrier: Any) -> None:
+        from vine import promise
+
+        self._on_ready = promise(args=(proxy(self),))
+        self._on_full = barrier
+        barrier.then(promise(self._when_full))
+
+    def _when_full(self, *results: Any) -> None:
+        self._on_ready()
+
+    def _iter_meta(self, **options: Any) -> Iterator[dict[str, Any]]:
+        ids = {result.id for result in self.results}
+        return (meta for _, meta in self.backend.get_many(ids, max_iterations=1, **options))
+
+    def _failed_join_report(self) -> Iterator[Any]:
+        return (result for result in self.results if result.state in PROPAGATE_STATES)
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Whether the results are awaited at the cost of one."""
+        return bool(self.results) and bool(self.results[0].supports_native_join)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.results)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ResultSet):
+            return other.results == self.results
+        return NotImplemented
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: [{', '.join(str(result.id) for result in self.results)}]>"
+
+
+class GroupResult(ResultSet):
+    """The results of a group, which has an id and can be saved under it."""
+
+    def __init__(
+        self, id: str | None = None, results: list[Any] | None = None, parent: Any = None, **options: Any
+    ) -> None:
+        self.id = id
+        self.parent = parent
+        super().__init__([] if results is None else results, **options)
+
+    def _when_full(self, *results: Any) -> None:
+        self.backend.remove_pending_result(self)
+        super()._when_full(*results)
+
+    def save(self, backend: Backend | None = None) -> Any:
+        """Keep which results belong to this group, for `restore`."""
+        return (backend or self.app.backend).save_group(self.id, self)
+
+    def delete(self, backend: Backend | None = None) -> None:
+        """Remove what `save` kept."""
+        (backend or self.app.backend).delete_group(self.id)
+
+    @classmethod
+    def restore(cls, id: str, backend: Backend | None = None, app: App | None = None) -> Any:
+        """The group that was saved under the id, None if there is none."""
+        if backend is None:
+            bound = cls.__dict__.get("app")
+            backend = (
+                app or (app_of(None) if isinstance(bound, property) or bound is None else bound)
+            ).backend
+        return backend.restore_group(id)
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of the group."""
+        return self.results
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """The reference as results list it: ((id, parent), results)."""
+        parent = self.parent
+        identity = (self.id, parent.as_tuple() if parent is not None else None)
+        return identity, [result.as_tuple() for result in self.results]
+
+    def as_list(self) -> list[Any]:
+        """The id of the group, and those of its parents."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+
+    def __bool__(self) -> bool:
+        return bool(self.id or self.results)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return other.id == self.id and other.results == self.results and other.parent == self.parent
+        if isinstance(other, str):
+            return other == self.id
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id} [{', '.join(str(each.id) for each in self.results)}]>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, self.results, self.parent)
