@@ -1,0 +1,72 @@
+"""`python -m tests.conformance [ARRANGEMENT ...]`: Celery's own suites against Taskyard, and the score."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.conformance import suite
+from tests.conformance.arrangements import ARRANGEMENTS, Servers
+from tests.conformance.run import fast_tests, judge, run, write_expected
+
+LOGS = Path(__file__).parent.parent.parent / "build" / "conformance"
+
+
+def main() -> int:
+    """Run the arrangements that are named, or all that say something about Taskyard."""
+    usual = [each.name for each in ARRANGEMENTS.values() if not each.is_baseline]
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("arrangements", nargs="*", metavar="ARRANGEMENT", help=", ".join(ARRANGEMENTS))
+    parser.add_argument("--file", action="append", default=[], help="only files whose path contains this")
+    parser.add_argument("-k", help="only tests that match pytest's expression")
+    parser.add_argument("--fast", action="store_true", help="only what fast.txt names")
+    parser.add_argument("--accept", action="store_true", help="write what fails now to expected/")
+    parser.add_argument("--failing", type=Path, help="write what fails to this file, with reasons")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.arrangements if name not in ARRANGEMENTS]
+    if unknown:
+        parser.error(f"no arrangement {unknown[0]!r}; there are {', '.join(ARRANGEMENTS)}")
+    worse = better = passed = expected = 0
+    failing: list[str] = []
+    tables: list[str] = []
+    try:
+        with Servers() as servers:
+            for name in arguments.arrangements or usual:
+                arrangement = ARRANGEMENTS[name]
+                tests = list(fast_tests(arrangement) if arguments.fast else arrangement.files)
+                tests = [
+                    test
+                    for test in tests
+                    if not arguments.file or any(part in test for part in arguments.file)
+                ]
+                if not tests:
+                    continue
+                print(f"{name}:", flush=True)
+                options = ["-k", arguments.k] if arguments.k else []
+                outcomes = run(arrangement, servers, tests, arguments=options, logs=LOGS)
+                if arguments.accept:
+                    write_expected(arrangement, outcomes)
+                score = judge(arrangement, outcomes)
+                tables += ["", *score.lines()]
+                worse, better = worse + len(score.worse), better + len(score.better)
+                passed, expected = passed + len(score.passed), expected + len(score.expected)
+                failing += [f"{name} {each.test}: {each.reason}" for each in (*score.worse, *score.expected)]
+    except suite.UnavailableError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(tables))
+    if arguments.failing:
+        causes = Counter(line.partition(": ")[2] for line in failing).most_common()
+        text = "".join(f"{count:5} {cause}\n" for cause, count in causes)
+        arguments.failing.write_text(text + "\n" + "".join(f"{line}\n" for line in failing))
+    print(
+        f"\nconformance: {passed} passed, {expected} expected failures, {worse} worse, "
+        f"{better} better than listed"
+    )
+    return 1 if worse or better else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
