@@ -92,17 +92,17 @@ def test_a_duplicate_that_came_another_way_does_not_run(app: App) -> None:
 
 
 def test_a_failure_gives_the_key_up_and_a_retry_keeps_it(app: App, sent: Sent) -> None:
-    class Wrong(Exception):
+    class WrongError(Exception):
         pass
 
     @app.task(limits=[Once("{order}")], autoretry_for=(OSError,), max_retries=1)
     def receipt(order: int) -> None:
         if order == 2:
             raise OSError("again")
-        raise Wrong
+        raise WrongError
 
     run(app, receipt.name, 1, task_id="a")
-    assert result_of(run(app, receipt.name, 1, task_id="b")).__class__.__name__ == "Wrong"
+    assert result_of(run(app, receipt.name, 1, task_id="b")).__class__.__name__ == "WrongError"
     assert run(app, receipt.name, 2, task_id="a").state == "RETRY"
     assert result_of(run(app, receipt.name, 2, task_id="b")).args == ("a",)
     assert run(app, receipt.name, 2, task_id="a", retries=1).state == "FAILURE"
