@@ -109,7 +109,7 @@ class Runner:
             try:
                 value = self.call(attempt)
                 if type(value) is CoroutineType:
-                    value = self._await(value)
+                    value = self.wait_for(value)
             finally:
                 soft_limit.running = None
         except BaseException as error:  # a task that calls sys.exit() has failed; the process goes on
@@ -205,7 +205,8 @@ class Runner:
             )
         current.reset(attempt.token)
 
-    def _await(self, body: CoroutineType[Any, Any, Any]) -> Any:
+    def wait_for(self, body: CoroutineType[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end on a loop of this runner's own."""
         if self._loop is None:
             from taskyard.execution.coroutine import Loop
 

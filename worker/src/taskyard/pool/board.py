@@ -9,12 +9,14 @@ bound, or the parent sees it begin.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from time import monotonic, sleep
 
 _ONE = struct.Struct("<Q")
 _TIME = struct.Struct("<d")
 _BEGUN, _BEGUN_AT, _FORBIDDEN, _SOFT = 0, 8, 16, 24
+_SIZE = 64
 
 #: Far longer than any store buffer takes to drain, far shorter than anybody notices.
 _SETTLE_SECONDS = 0.001
@@ -23,10 +25,19 @@ _SETTLE_SECONDS = 0.001
 class Board:
     """One child's board; sequence numbers start at 1."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_fd", "_memory")
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 64)
+    def __init__(self, *, shared: bool = False, fd: int = -1) -> None:
+        """Anonymous for a fork; `shared` has a descriptor for another program, which opens it by `fd`."""
+        if shared:
+            fd = os.memfd_create("board", os.MFD_CLOEXEC)
+            os.ftruncate(fd, _SIZE)
+        self._fd = fd
+        self._memory = mmap.mmap(fd, _SIZE)
+
+    def fileno(self) -> int:
+        """The descriptor of a shared board."""
+        return self._fd
 
     # -- the child's side
     def begin(self, seq: int) -> bool:
@@ -70,3 +81,6 @@ class Board:
     def close(self) -> None:
         """Give the memory back."""
         self._memory.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

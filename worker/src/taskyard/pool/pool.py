@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+from taskyard.errors import NotSupported
 from taskyard.execution.job import Job, Outcome
 
 
@@ -31,6 +33,8 @@ class LostJob(NamedTuple):
     reason: str
     #: The hard time limit that ended it, None if it ended by itself.
     exceeded: float | None
+    #: The signal by which it was ended on request (terminate_job).
+    terminated: int | None = None
 
 
 class Pool(ABC):
@@ -38,6 +42,8 @@ class Pool(ABC):
 
     #: How many jobs can run at the same time.
     slots: int
+    #: Whether it ends jobs at their hard limit and interrupts them at their soft limit.
+    enforces_limits = False
     #: Called with the outcomes of a turn.
     on_outcomes: Callable[[list[Outcome]], None]
     #: Called with jobs that will never answer.
@@ -76,6 +82,30 @@ class Pool(ABC):
     @abstractmethod
     def running(self) -> list[Running]:
         """The jobs that have begun and not answered."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run jobs."""
+        return [os.getpid()]
+
+    def terminate_job(self, seq: int, number: int) -> bool:
+        """End the job that runs as `seq` by a signal; it comes back by `on_lost` with that signal.
+
+        SIGUSR1 interrupts it like its soft time limit, if it can.  False if this pool cannot.
+        """
+        return False
+
+    def grow(self, count: int = 1) -> None:
+        """Add slots; NotSupported if this pool cannot."""
+        raise NotSupported(f"the pool {type(self).__name__} has a fixed size")
+
+    def shrink(self, count: int = 1) -> None:
+        """Take slots away as soon as nothing runs in them; ValueError below 1."""
+        raise NotSupported(f"the pool {type(self).__name__} has a fixed size")
+
+    def restart(self) -> None:
+        """Replace the processes; what runs in them ends first."""
+        raise NotSupported(f"the pool {type(self).__name__} has nothing to restart")
 
     @abstractmethod
     def kill(self) -> None:

@@ -13,6 +13,7 @@ from taskyard.execution.job import PROGRESS, Job, Outcome
 from taskyard.execution.runner import Runner
 from taskyard.pool.pace import Pace
 from taskyard.pool.pool import Limits, Pool, Running
+from taskyard.signals import worker_process_init
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -26,6 +27,7 @@ class SoloPool(Pool):
 
     def __init__(self, app: App, hostname: str, *, store: bool, pace: Pace) -> None:
         self._pace = pace
+        self._hostname = hostname
         self._runner = Runner(app, hostname, store=store, progress=self._report)
         self._waiting: SimpleQueue[Job | None] = SimpleQueue()
         self._names: dict[int, str] = {}
@@ -50,6 +52,8 @@ class SoloPool(Pool):
         self._loop.call_soon_threadsafe(self._collect, outcome)
 
     def _serve(self) -> None:
+        if worker_process_init:
+            worker_process_init.send(sender=self._hostname)
         while (job := self._waiting.get()) is not None:
             with self._lock:
                 if job.seq <= self._forbidden:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.broker.addresses import addresses_for
 from taskyard.broker.connection import without_password
 from taskyard.loop import Loop
+from taskyard.pool.choose import PoolOptions, open_pool, pool_name
 from taskyard.pool.pace import Pace
 from taskyard.pool.pool import Limits, Pool
 from taskyard.worker import metrics, signals
@@ -82,22 +83,20 @@ class Worker:
         self.supervisor: Supervisor
 
     def _build_pool(self) -> Pool:
-        options = self.options
-        store = self._store_url is not None
-        if options.pool == "solo":
-            from taskyard.pool.solo import SoloPool
-
-            return SoloPool(self.app, self.node, store=store, pace=self.pace)
-        from taskyard.pool.prefork import PreforkPool
-
-        return PreforkPool(
+        options, conf = self.options, self.app.conf
+        return open_pool(
             self.app,
-            options.concurrency,
-            self.node,
-            store=store,
-            pace=self.pace,
-            max_tasks=options.max_tasks_per_child,
-            max_memory=options.max_memory_per_child,
+            pool_name(options.pool),
+            PoolOptions(
+                hostname=self.node,
+                pace=self.pace,
+                slots=options.concurrency,
+                store=self._store_url is not None,
+                max_tasks=options.max_tasks_per_child or 0,
+                max_memory=options.max_memory_per_child or 0,
+                start_method=conf.worker_pool_start_method,
+                alive_timeout=conf.worker_proc_alive_timeout,
+            ),
         )
 
     # -- start

@@ -1,0 +1,121 @@
+"""How a child comes to life: a fork of this process, or a new interpreter that imports the app again."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from taskyard.log import name_process
+from taskyard.pool.board import Board
+from taskyard.pool.process import ChildProcess
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+
+#: What every child is called in the log, with a number.
+_NAME = "ForkPoolWorker"
+
+
+@dataclass(slots=True, frozen=True)
+class ChildSpec:
+    """What a child has to know."""
+
+    hostname: str
+    #: How it runs jobs: serial, threads, asyncio, gevent or eventlet.
+    lane: str = "serial"
+    #: Whether results are kept.
+    store: bool = False
+    #: KiB of resident memory above which it wants to be replaced; 0 for no limit.
+    max_memory: int = 0
+    #: The app as module:attribute, for new interpreters.
+    app: str = ""
+    #: Modules to import besides.
+    imports: tuple[str, ...] = ()
+    #: The log's settings, for new interpreters.
+    log: dict[str, Any] | None = None
+
+
+class Cradle:
+    """Makes children in one of the two ways."""
+
+    def __init__(self, app: App, spec: ChildSpec, *, spawn: bool) -> None:
+        self._app = app
+        self._spec = spec
+        self._spawn = spawn
+        self._inherited: set[int] = set()
+        self._count = 0
+
+    def prepare(self) -> None:
+        """Remember which files children may keep; call it before connections are opened."""
+        self._inherited = open_fds()
+
+    def child(self, fork_guard: Any) -> ChildProcess:
+        """A new child; `fork_guard` is held while the process is copied."""
+        self._count += 1
+        ours, theirs = socket.socketpair()
+        for each in (ours, theirs):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        board = Board(shared=self._spawn)
+        pid = self._start(theirs, board) if self._spawn else self._fork(ours, theirs, board, fork_guard)
+        theirs.close()
+        ours.setblocking(False)
+        return ChildProcess(pid, ours, board)
+
+    def _fork(self, ours: socket.socket, theirs: socket.socket, board: Board, fork_guard: Any) -> int:
+        parent = os.getpid()
+        with fork_guard:
+            pid = os.fork()
+        if pid == 0:
+            self._in_child(theirs, board, parent)
+        return pid
+
+    def _in_child(self, theirs: socket.socket, board: Board, parent: int) -> None:
+        name_process(f"{_NAME}-{self._count}")
+        try:
+            # Numbers stay taken (by /dev/null), so that an inherited object that closes itself closes
+            # nothing else.
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in open_fds() - self._inherited - {theirs.fileno(), null}:
+                os.dup2(null, fd)
+        except OSError:
+            os._exit(1)
+        from taskyard.pool.child import child_main
+
+        child_main(self._app, self._spec, theirs, board, parent)
+
+    def _start(self, theirs: socket.socket, board: Board) -> int:
+        spec = {
+            **asdict(self._spec),
+            "sock": theirs.fileno(),
+            "board": board.fileno(),
+            "parent": os.getpid(),
+            "name": f"{_NAME}-{self._count}",
+            "path": [each or os.getcwd() for each in sys.path],
+            "as_celery": "taskyard.as_celery" in sys.modules and "celery" in sys.modules,
+        }
+        arguments = [sys.executable, "-m", "taskyard.pool.spawned", json.dumps(spec)]
+        for fd in (theirs.fileno(), board.fileno()):
+            os.set_inheritable(fd, True)
+        try:
+            return os.posix_spawn(sys.executable, arguments, os.environ)
+        finally:
+            for fd in (theirs.fileno(), board.fileno()):
+                os.set_inheritable(fd, False)
+
+
+def open_fds() -> set[int]:
+    """The numbers of all open files of this process."""
+    fds = {int(name) for name in os.listdir("/proc/self/fd")}
+    return {fd for fd in fds if _is_open(fd)}
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

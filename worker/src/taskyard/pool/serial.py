@@ -1,0 +1,90 @@
+"""SerialLane: one job after the other, in the main thread of a prefork child."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from taskyard.execution.job import SKIPPED, Job, Outcome
+from taskyard.execution.runner import install_soft_limit_signal
+from taskyard.pool.frames import pack_frame
+from taskyard.pool.lane import Lane
+
+if TYPE_CHECKING:
+    import socket
+
+    from taskyard.app import App
+    from taskyard.pool.birth import ChildSpec
+    from taskyard.pool.board import Board
+
+#: A bundle of answers is sent when it is that old, seconds, or has that many.
+_BUNDLE_SECONDS = 0.001
+_BUNDLE_ITEMS = 32
+#: Answers wait for company only while tasks take less than this, seconds.
+_SHORT_SECONDS = 0.0005
+
+
+class SerialLane(Lane):
+    """Answers of short tasks travel together."""
+
+    def __init__(self, app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> None:
+        super().__init__(app, spec, sock, board)
+        self._runner = self.runner()
+        self._answers: list[Outcome] = []
+        self._oldest = 0.0
+
+    def install_signals(self) -> None:
+        """SIGUSR1 is a soft limit, SIGUSR2 asks for answers that wait for company."""
+        install_soft_limit_signal(self._runner, self.board.soft_target)
+        signal.signal(signal.SIGUSR2, lambda number, frame: self._flush_from_signal())
+
+    def serve(self) -> None:
+        """Run jobs until the parent closes the socket."""
+        jobs: deque[Any] = deque()
+        begin, run = self.board.begin, self._runner.run
+        while True:
+            while not jobs:
+                self._send()
+                data = self.sock.recv(1 << 18)
+                if not data:
+                    return
+                for frame in self.reader.feed(data):
+                    jobs.extend(frame)
+            job = Job._make(jobs.popleft())
+            if begin(job.seq):
+                self._answer(run(job))
+            else:
+                self._answer(Outcome(job.seq, SKIPPED, "", [], 0.0))
+
+    def _answer(self, outcome: Outcome) -> None:
+        if self.spec.max_memory:
+            outcome = self.worn(outcome)
+        answers = self._answers
+        now = monotonic()
+        if not answers:
+            self._oldest = now
+        answers.append(outcome)
+        # Nobody knows how long the next task takes, so only a run of short ones may hold answers back.
+        if (
+            outcome.runtime > _SHORT_SECONDS
+            or len(answers) >= _BUNDLE_ITEMS
+            or now - self._oldest > _BUNDLE_SECONDS
+        ):
+            self._send()
+
+    def progress(self, outcome: Outcome) -> None:
+        """At once, with what waits."""
+        self._answers.append(outcome)
+        self._send()
+
+    def _flush_from_signal(self) -> None:
+        """Send what is held back because the task that runs now is not a short one."""
+        if self._runner.soft_limit.running is not None:
+            self._send()
+
+    def _send(self) -> None:
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self.sock.sendall(pack_frame(answers))
