@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from taskyard.errors import MalformedMessage
+from taskyard.errors import ImproperlyConfigured, MalformedMessage
 
 JSON = "application/json"
 
@@ -23,7 +23,10 @@ CONTENT_TYPES = {
     "yaml": "application/x-yaml",
     "pickle": "application/x-python-serialize",
     "msgpack": "application/x-msgpack",
+    "auth": "application/data",
 }
+#: Serialisers that need a package, and the extra that brings it.
+_EXTRAS = {"msgpack": "msgpack", "yaml": "yaml"}
 
 #: Values with more items than this are left to kombu's encoder, which is in C, without looking at each item
 #: here.
@@ -66,18 +69,52 @@ def load_json(data: bytes | str) -> Any:
 
 
 def content_types(names: Collection[str]) -> frozenset[str]:
-    """The content types that a list of short names or content types stands for."""
-    return frozenset(CONTENT_TYPES.get(name, name) for name in names)
+    """The content types that a list of short names or content types stands for.
+
+    Other short names are looked up among the serialisers that were registered with kombu.
+    """
+    return frozenset(CONTENT_TYPES.get(name) or _registered(name) for name in names)
+
+
+def _registered(name: str) -> str:
+    if "/" in name:
+        return name
+    from kombu.serialization import registry
+
+    found: str | None = registry.name_to_type.get(name)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"accept_content names {name!r}, which is no content type and no serialiser: register it with "
+            "kombu.serialization.register before the app is used"
+        )
+    return found
 
 
 def dumps(value: Any, serializer: str) -> tuple[bytes, str, str]:
     """Encode with a serialiser of that short name: (body, content type, content encoding)."""
     if serializer == "json":
         return dump_json(value), JSON, "utf-8"
+    from kombu.exceptions import EncodeError, SerializerNotInstalled
     from kombu.serialization import dumps as kombu_dumps
 
-    content_type, content_encoding, body = kombu_dumps(value, serializer=serializer)
+    try:
+        content_type, content_encoding, body = kombu_dumps(value, serializer=serializer)
+    except (SerializerNotInstalled, EncodeError) as error:
+        if isinstance(error, EncodeError) and not isinstance(error.__cause__, SerializerNotInstalled):
+            raise
+        raise ImproperlyConfigured(_not_installed(serializer)) from None
     return (body.encode() if isinstance(body, str) else body), content_type, content_encoding
+
+
+def _not_installed(serializer: str) -> str:
+    if serializer in _EXTRAS:
+        return f"serializer {serializer!r} needs a package: pip install taskyard[{_EXTRAS[serializer]}]"
+    if serializer == "auth":
+        return "serializer 'auth' is not set up: call app.setup_security() first"
+    return (
+        f"serializer {serializer!r} is unknown: take json, msgpack, yaml or pickle, or register it with "
+        "kombu.serialization.register"
+    )
 
 
 def loads(
@@ -86,15 +123,16 @@ def loads(
     content_encoding: str | None,
     accept: frozenset[str],
     compression: str | None = None,
+    limit: int | None = None,
 ) -> Any:
-    """Decode a message body; MalformedMessage says why it cannot be."""
+    """Decode a message body; MalformedMessage says why it cannot be, or that it has over `limit` bytes."""
     if content_type not in accept:
         raise MalformedMessage(f"content type {content_type!r} is not accepted (accept_content)")
     try:
         if compression:
-            from kombu.compression import decompress
+            from taskyard.message.compression import decompress
 
-            body = decompress(body, compression)
+            body = decompress(body, compression, limit)
         if content_type == JSON and (content_encoding or "utf-8").lower() in ("utf-8", "us-ascii", "binary"):
             return load_json(body)
         from kombu.serialization import loads as kombu_loads

@@ -204,9 +204,10 @@ def upgrade_protocol_1(
     content_encoding: str | None,
     headers: dict[str, Any],
     accept: frozenset[str],
+    limit: int | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Headers and JSON body of protocol 2 from a message of protocol 1 (no `task` header)."""
-    old = loads(body, content_type, content_encoding, accept, headers.get("compression"))
+    old = loads(body, content_type, content_encoding, accept, headers.get("compression"), limit)
     if not isinstance(old, dict) or "task" not in old or "id" not in old:
         raise MalformedMessage("no task message: neither a 'task' header nor 'task' and 'id' in the body")
     limits = old.get("timelimit") or (None, None)

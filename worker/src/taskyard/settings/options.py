@@ -258,6 +258,8 @@ class Options:
     worker_direct: bool = False
     worker_disable_rate_limits: bool = False
     worker_enable_remote_control: bool = True
+    #: Bodies with more bytes than this, packed or unpacked, go to the dead letters; None: any size is taken.
+    worker_max_message_bytes: int | None = None
     #: Look whether the queues are quorum queues, to count and to delay accordingly.
     worker_detect_quorum_queues: bool = True
     #: File that keeps revoked ids over a restart.

@@ -37,6 +37,7 @@ class Intake:
         self._doubles = doubles
         self._zone = app.timezone
         self._accept = content_types(app.conf.accept_content)
+        self._most_bytes = app.conf.worker_max_message_bytes
 
     def examine(self, delivery: Delivery) -> Envelope | None:
         """The envelope of a task that is to run here (soon), None if the message was seen to."""
@@ -61,9 +62,18 @@ class Intake:
         headers = delivery.headers
         if not isinstance(headers, dict):
             raise MalformedMessage(f"headers must be an object, not {type(headers).__name__}")
+        if self._most_bytes and len(delivery.body) > self._most_bytes:
+            from taskyard.message.compression import too_large
+
+            raise too_large(self._most_bytes)
         if "task" not in headers:
             headers, body = upgrade_protocol_1(
-                delivery.body, delivery.content_type, delivery.content_encoding, headers, self._accept
+                delivery.body,
+                delivery.content_type,
+                delivery.content_encoding,
+                headers,
+                self._accept,
+                self._most_bytes,
             )
             delivery.headers, delivery.body = headers, body
             delivery.content_type, delivery.content_encoding = "application/json", "utf-8"
