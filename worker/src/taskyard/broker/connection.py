@@ -19,6 +19,7 @@ TRANSPORTS = {
     "rediss": "taskyard.broker.redis:TlsTransport",
     "sentinel": "taskyard.broker.redis:SentinelTransport",
     "sqlite": "taskyard.broker.sqlite:Transport",
+    "memory": "taskyard.broker.memory:Transport",
 }
 
 _PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")

@@ -16,7 +16,8 @@ from taskyard.broker.leases import LEASE_SECONDS, LeaseRules
 from taskyard.broker.qos import Held
 from taskyard.broker.sqlite_channel import Channel
 from taskyard.broker.sqlite_session import Session
-from taskyard.broker.sqlite_store import DatabaseBusyError, UnusableDatabaseError
+from taskyard.broker.sqlite_store import DatabaseBusyError, Store, UnusableDatabaseError
+from taskyard.broker.sqlite_wake import Bell, Ringing
 
 __all__ = ["Channel", "DatabaseBusyError", "Transport", "UnusableDatabaseError"]
 
@@ -66,20 +67,22 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def session(self) -> Session:
         """The session, opened when it is first needed."""
         if self._session is None or self._session.closed:
-            path = self.client.virtual_host
-            if not path or path == "/":
-                raise OperationalError(
-                    "the broker URL names no file: sqlite:////absolute/path.db or sqlite:///relative/path.db"
-                )
             options = self.client.transport_options
             rules = LeaseRules(float(options.get("lease_seconds") or LEASE_SECONDS), 3600)
-            self._session = Session(
-                path,
-                rules,
-                worker_id=options.get("worker_id"),
-                busy_seconds=float(options.get("busy_seconds") or 10),
-            )
+            store, bell = self.open_store()
+            self._session = Session(store, bell, rules, worker_id=options.get("worker_id"))
         return self._session
+
+    def open_store(self) -> tuple[Store, Ringing]:
+        """The file that the URL names, and what wakes its consumers."""
+        path = self.client.virtual_host
+        if not path or path == "/":
+            raise OperationalError(
+                "the broker URL names no file: sqlite:////absolute/path.db or sqlite:///relative/path.db"
+            )
+        busy_seconds = float(self.client.transport_options.get("busy_seconds") or 10)
+        store = Store(path, busy_seconds=busy_seconds)
+        return store, Bell(store.path)
 
     def consuming(self, channel: Any) -> None:
         """A channel consumes one queue more."""

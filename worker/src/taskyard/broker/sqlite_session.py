@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from taskyard.broker.leases import LeaseRules
 from taskyard.broker.sqlite_store import Row, Store
-from taskyard.broker.sqlite_wake import Bell
+from taskyard.broker.sqlite_wake import Ringing
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ _abandoned: dict[str, list[str]] = {}
 class Session:
     """Everything that the channels of one transport do with the file."""
 
-    def __init__(self, path: str, rules: LeaseRules, *, worker_id: str | None, busy_seconds: float) -> None:
-        self.store = Store(path, busy_seconds=busy_seconds)
-        self.bell = Bell(self.store.path)
+    def __init__(self, store: Store, bell: Ringing, rules: LeaseRules, *, worker_id: str | None) -> None:
+        self.store = store
+        self.bell = bell
         self.rules = rules
         self.worker = f"{worker_id or f'{socket.gethostname()}-{os.getpid()}'}.{os.urandom(6).hex()}"
         self.lost = 0

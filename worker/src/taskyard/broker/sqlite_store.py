@@ -83,7 +83,7 @@ class Store:
             raise UnusableDatabaseError(
                 f"SQLite {sqlite3.sqlite_version} is too old: Taskyard needs 3.37, upgrade it or Python"
             )
-        self.path = os.path.abspath(path)
+        self.path = path if "://" in path else os.path.abspath(path)
         self.owner = os.getpid()
         self._busy_seconds = busy_seconds
         self._lock = RLock()

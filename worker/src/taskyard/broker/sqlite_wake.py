@@ -10,13 +10,32 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from taskyard.broker.alarm import checked, libc
 
 _IN_ATTRIB: Final = 0x4
 _IN_NONBLOCK: Final = 0o4000
 _IN_CLOEXEC: Final = 0o2000000
+
+
+class Ringing(Protocol):
+    """What wakes consumers; a `Bell` does it between processes."""
+
+    def ring(self, queue: str) -> None:
+        """Wake whoever waits for messages of the queue."""
+
+    def listen(self, queues: Iterable[str]) -> bool:
+        """Listen for the queues; False where one has to look instead."""
+
+    def fileno(self) -> int | None:
+        """The descriptor to wait on, if there is one."""
+
+    def hear(self) -> None:
+        """Forget what has rung so far."""
+
+    def close(self) -> None:
+        """Listen no more."""
 
 
 class Bell:

@@ -67,6 +67,10 @@ class Pipe:
         """Queue a command; ``send`` makes it leave."""
         self.call_packed(on_reply, pack(*arguments))
 
+    def tell(self, *arguments: bytes) -> None:
+        """Queue a command that is answered by pushes only (SUBSCRIBE in RESP3)."""
+        self._out.append(pack(*arguments))
+
     def call_packed(self, on_reply: OnReply, command: bytes) -> None:
         """Queue a command that is already encoded."""
         self._out.append(command)
