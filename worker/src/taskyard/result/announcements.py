@@ -62,7 +62,9 @@ class Announcements:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Subscribe, read once, then wait; what is found must be taken from `left` by the caller."""
         backend = self._backend
-        channels = {backend.get_key_for_task(task_id): task_id for task_id in left | backend.pending_ids()}
+        channels = {
+            backend.get_key_for_task(task_id): task_id for task_id in left.union(backend.pending_ids())
+        }
         pubsub = self._subscribe(list(channels))
         try:
             while left:

@@ -453,11 +453,11 @@ class DisabledBackend(Backend):
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """Always an error."""
-        return self._refuse()
+        return dict(self._refuse())
 
     def wait_for(self, task_id: str, *args: Any, **options: Any) -> dict[str, Any]:
         """Always an error."""
-        return self._refuse()
+        return dict(self._refuse())
 
     def get_many(self, task_ids: Any, *args: Any, **options: Any) -> Any:
         """Always an error."""

@@ -40,11 +40,9 @@ class EagerResult(AsyncResult[Any]):
 
     wait = get
 
-    async def aget(
-        self, timeout: float | None = None, propagate: bool = True, *args: Any, **options: Any
-    ) -> Any:
+    async def aget(self, *args: Any, **options: Any) -> Any:
         """The same for coroutines."""
-        return self.get(timeout, propagate, disable_sync_subtasks=False)
+        return self.get(*args, **{**options, "disable_sync_subtasks": False})
 
     def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:
         """Call back at once."""

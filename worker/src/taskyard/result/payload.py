@@ -5,12 +5,15 @@ Compression travels in front of the payload, as in Celery 5.7: magic, content ty
 
 from __future__ import annotations
 
+import logging
 import pickle
 from typing import Any
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.message.codec import JSON, content_types, dump_json, load_json
 from taskyard.message.saferepr import safe_repr
+
+logger = logging.getLogger(__name__)
 
 #: No serialiser begins with a NUL: what was stored before compression was switched on stays readable.
 COMPRESSED = b"\x00celery-compressed\x00"
@@ -103,8 +106,8 @@ def pickleable(error: BaseException) -> BaseException:
         try:
             candidate = error if kind is None else kind(*error.args)
             pickle.loads(pickle.dumps(candidate))  # noqa: S301  our own bytes
-        except Exception:
-            continue
+        except Exception as unfit:
+            logger.debug("%s cannot be pickled: %s", type(error).__name__, unfit)
         else:
             return candidate
     return Exception(safe_repr(error))

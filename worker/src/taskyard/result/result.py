@@ -143,7 +143,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     async def aget(
         self,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  as get
         propagate: bool = True,
         interval: float = 0.5,
         follow_parents: bool = True,
@@ -265,7 +265,12 @@ class AsyncResult(ResultBase, Generic[R]):
         `wait` waits `timeout` seconds for the workers' replies.
         """
         self.app.control.revoke(
-            self.id, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+            self.id,
+            connection=connection,
+            terminate=terminate,
+            signal=signal or "SIGTERM",
+            reply=wait,
+            timeout=timeout,
         )
 
     def revoke_by_stamped_headers(
@@ -279,7 +284,12 @@ class AsyncResult(ResultBase, Generic[R]):
     ) -> None:
         """Revoke every task that carries all these stamps."""
         self.app.control.revoke_by_stamped_headers(
-            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+            headers,
+            connection=connection,
+            terminate=terminate,
+            signal=signal or "SIGTERM",
+            reply=wait,
+            timeout=timeout,
         )
 
     # -- state
@@ -322,7 +332,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if not text or not self.app.conf.get("task_remote_tracebacks"):
             return None
         try:
-            from tblib import Traceback
+            from tblib import Traceback  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             return None
         traceback: TracebackType = Traceback.from_string(text).as_traceback()
@@ -330,7 +340,8 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def _get_task_meta(self) -> dict[str, Any]:
         if self._cache is None:
-            return self._maybe_set_cache(self.backend.get_task_meta(self.id))
+            meta: dict[str, Any] = self._maybe_set_cache(self.backend.get_task_meta(self.id))
+            return meta
         return self._cache
 
     def _maybe_set_cache(self, meta: Any) -> Any:
@@ -384,8 +395,8 @@ class AsyncResult(ResultBase, Generic[R]):
     @property
     def date_done(self) -> datetime | None:
         """When the state became final."""
-        date = self._get_task_meta().get("date_done")
-        return datetime.fromisoformat(date) if isinstance(date, str) and date else date
+        date: datetime | str | None = self._get_task_meta().get("date_done")
+        return datetime.fromisoformat(date) if isinstance(date, str) else date
 
     @property
     def name(self) -> str | None:

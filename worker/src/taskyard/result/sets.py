@@ -135,7 +135,7 @@ class ResultSet(ResultBase):
             connection=connection,
             timeout=timeout,
             terminate=terminate,
-            signal=signal,
+            signal=signal or "SIGTERM",
             reply=wait,
         )
 
@@ -253,7 +253,10 @@ class ResultSet(ResultBase):
         return None if callback is not None else values
 
     async def aget(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  as get
+        propagate: bool = True,
+        interval: float = 0.5,
     ) -> list[Any]:
         """All values in order, for coroutines."""
         from taskyard.result.awaiting import wait_for_results

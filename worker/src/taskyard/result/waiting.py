@@ -125,6 +125,10 @@ class Polling:
             by_id[task_id]._maybe_set_cache(meta)
             yield task_id, meta
 
+    def watcher(self) -> Any:
+        """What waits for coroutines here, if not the one that looks from time to time."""
+        return None
+
     def add_pending_result(self, result: Any, weak: bool = False) -> Any:
         """Somebody wants to hear of this result."""
         return result

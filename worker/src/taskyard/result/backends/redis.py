@@ -71,6 +71,19 @@ class RedisBackend(KeyValueBackend):
             self._pid = os.getpid()
         return self._client
 
+    def async_client(self) -> Any:
+        """redis-py's client for the running event loop."""
+        from redis.asyncio import Redis
+
+        pool = connection_pool(self.url or "", self.app.conf, asynchronous=True)
+        return Redis.from_pool(pool)
+
+    def watcher(self) -> Any:
+        """What waits for coroutines."""
+        from taskyard.result.awaiting_redis import RedisWatcher
+
+        return RedisWatcher(self)
+
     # -- keys and values
     def get(self, key: str) -> Any:
         """The bytes, or None."""
@@ -208,7 +221,7 @@ class RedisBackend(KeyValueBackend):
             for each in results:
                 self.add_pending_result(each, weak)
         elif result._cache is None:
-            self._pending.setdefault(result.id, WeakSet() if weak else set()).add(result)
+            self._pending.setdefault(result.id, _members(weak)).add(result)
         return result
 
     def remove_pending_result(self, result: Any) -> Any:
@@ -217,15 +230,19 @@ class RedisBackend(KeyValueBackend):
             self._pending.pop(result.id, None)
         return result
 
-    def pending_ids(self) -> set[str]:
+    def pending_ids(self) -> Collection[str]:
         """Ids of which somebody wants to hear."""
-        return set(self._pending)
+        return list(self._pending)
 
     def tell_pending(self, task_id: str, meta: dict[str, Any]) -> None:
         """A final result has come."""
         if self._pending:
             for result in list(self._pending.pop(task_id, ())):
                 result._maybe_set_cache(meta)
+
+
+def _members(weak: bool) -> Any:
+    return WeakSet() if weak else set()
 
 
 class SentinelBackend(RedisBackend):

@@ -1,0 +1,142 @@
+"""What the worker's parent itself decides about a task: stored, and told to chord, chain and error callbacks.
+
+That takes calls that wait, so it happens in a thread, which exists only while there is something to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from taskyard.context import Request
+from taskyard.errors import MalformedMessage
+from taskyard.message.codec import content_types, loads
+from taskyard.message.protocol import read_body
+from taskyard.result.states import REVOKED
+
+if TYPE_CHECKING:
+    from taskyard.app import App
+    from taskyard.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without work after which the thread ends.
+_IDLE_SECONDS = 5.0
+#: Seconds for which a store that is away is tried again.
+_PATIENCE_SECONDS = 600.0
+
+
+@dataclass(slots=True, frozen=True)
+class Verdict:
+    """A task has failed or was revoked by no doing of its own; with its message as it came."""
+
+    task_id: str
+    #: FAILURE or REVOKED.
+    state: str
+    error: BaseException
+    #: Whether its result is kept at all.
+    store: bool
+    headers: dict[str, Any]
+    body: Any
+    content_type: str | None
+    content_encoding: str | None
+    properties: dict[str, Any]
+    delivery_info: dict[str, Any]
+
+
+class StoreThread:
+    """Carries verdicts out, one after the other."""
+
+    def __init__(self, app: App, loop: Loop, hostname: str) -> None:
+        self._app = app
+        self._loop = loop
+        self._hostname = hostname
+        self._accept = content_types(app.conf.accept_content)
+        self._queue: SimpleQueue[tuple[Verdict, Callable[[], None]]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+        #: Verdicts that are not carried out yet.
+        self.pending = 0
+
+    def put(self, verdict: Verdict, stored: Callable[[], None]) -> None:
+        """Carry it out, then call back in the loop."""
+        self.pending += 1
+        self._queue.put((verdict, stored))
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="results", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Give up what is not carried out."""
+        self._closed.set()
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            try:
+                verdict, stored = self._queue.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._thread = None
+                        return
+                continue
+            self._carry_out(verdict)
+            self._loop.call_soon_threadsafe(self._done, stored)
+
+    def _done(self, stored: Callable[[], None]) -> None:
+        self.pending -= 1
+        stored()
+
+    def _carry_out(self, verdict: Verdict) -> None:
+        request = self._request(verdict)
+        deadline = monotonic() + _PATIENCE_SECONDS
+        pause = 0.2
+        while True:
+            try:
+                self._mark(verdict, request)
+            except Exception as error:
+                retriable = self._app.backend.exception_safe_to_retry(error)
+                if not retriable or monotonic() > deadline or self._closed.wait(pause):
+                    logger.exception("The end of task %s could not be stored", verdict.task_id)
+                    return
+                logger.warning("The result store is away (%s), tried again in %.1f s", error, pause)
+                pause = min(pause * 2, 10.0)
+            else:
+                return
+
+    def _mark(self, verdict: Verdict, request: Request | None) -> None:
+        backend = self._app.backend
+        if verdict.state == REVOKED:
+            reason = str(verdict.error)
+            backend.mark_as_revoked(verdict.task_id, reason, request=request, store_result=verdict.store)
+        else:
+            backend.mark_as_failure(
+                verdict.task_id, verdict.error, request=request, store_result=verdict.store
+            )
+
+    def _request(self, verdict: Verdict) -> Request | None:
+        try:
+            compression = verdict.headers.get("compression")
+            decoded = loads(
+                verdict.body, verdict.content_type, verdict.content_encoding, self._accept, compression
+            )
+            args, kwargs, embed = read_body(decoded)
+        except MalformedMessage:
+            return None
+        return Request(
+            verdict.headers,
+            args,
+            kwargs,
+            embed,
+            verdict.properties,
+            verdict.delivery_info,
+            self._hostname,
+            called_directly=False,
+        )
