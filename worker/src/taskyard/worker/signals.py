@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def install(loop: Loop, warm: Callable[[str], None], cold: Callable[[str], None]) -> None:
-    """Turn signals into calls in the loop's thread."""
+    """Turn signals into calls in the loop's thread; a worker in another thread than the first gets none."""
+    if current_thread() is not main_thread():
+        return
     received = {"stops": 0}
 
     def on_signal(number: int, frame: Any) -> None:
