@@ -1,0 +1,4 @@
+from accounts.views import signup
+from django.urls import path
+
+urlpatterns = [path("signup", signup)]

@@ -1,0 +1,1 @@
+"""An HTTP service whose slow work is done by workers."""
