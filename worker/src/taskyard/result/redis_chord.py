@@ -137,7 +137,7 @@ class RedisChords:
         )
 
     def _header_values(self, group_id: str) -> list[Any]:
-        """What the header's tasks returned, in the header's order and shape; ChordError for one that failed."""
+        """What the header's tasks returned, in its order and shape; ChordError for one that failed."""
         key = self.get_key_for_group(group_id, ".j")
         raw = self.client.zrange(key, 0, -1) if self._ordered else self.client.lrange(key, 0, -1)
         parts = [self.decode(each) for each in raw]
