@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -35,52 +36,95 @@ class Producer:
         retry: bool | None = None,
         retry_policy: dict[str, Any] | None = None,
         delivery_mode: int = 2,
+        declare: Iterable[Any] | None = None,
     ) -> None:
-        """Publish; BrokerDisconnected when the broker stays away longer than the retry policy allows."""
-        settings = self._settings
-        policy = {**settings.task_publish_retry_policy, **(retry_policy or {})}
-        wanted = settings.task_publish_retry if retry is None else retry
-        most = policy.get("max_retries", 0)
-        attempts = (inf if most is None else most) if wanted else 0
-        pause = float(policy.get("interval_start") or 0.0)
+        """Publish; BrokerDisconnected when the broker stays away longer than the retry policy allows.
+
+        `declare` are kombu queues and exchanges to make sure of besides the route's.
+        """
+
+        def send(line: Line) -> None:
+            _declare(line, route, declare)
+            self._send(line, line.channel.basic_publish, message, route, delivery_mode)
+
+        self._retrying(send, retry, retry_policy)
+
+    def publish_many(
+        self,
+        messages: Collection[tuple[TaskMessage, Route, int, Iterable[Any] | None]],
+        *,
+        retry: bool | None = None,
+        retry_policy: dict[str, Any] | None = None,
+    ) -> None:
+        """Publish all, each with its route, delivery mode and entities to declare; the broker has them when
+        this returns.  After a lost connection all are sent again: some may then arrive twice.
+        """
+        from taskyard.client.bulk import batch
+
+        def send(line: Line) -> None:
+            for _, route, _, declare in messages:
+                _declare(line, route, declare)
+            with batch(line) as publish:
+                for message, route, delivery_mode, _ in messages:
+                    self._send(line, publish, message, route, delivery_mode)
+
+        self._retrying(send, retry, retry_policy)
+
+    def _retrying(
+        self, send: Callable[[Line], None], retry: bool | None, retry_policy: dict[str, Any] | None
+    ) -> None:
+        attempts: float | None = None
+        pause = 0.0
         while True:
             line: Line | None = None
             try:
                 line = self._lines.take()
-                self._send(line, message, route, delivery_mode)
+                send(line)
             except BaseException as error:
                 broken = is_unreachable(error) if line is None else line.broke_with(error)
                 if line is not None:
                     self._lines.drop(line)
                 if not broken:
                     raise
+                policy = {**self._settings.task_publish_retry_policy, **(retry_policy or {})}
+                if attempts is None:
+                    attempts = self._attempts(policy, retry)
+                    pause = float(policy.get("interval_start") or 0.0)
                 if attempts <= 0:
                     if line is None and isinstance(error, BrokerDisconnected):
                         raise
-                    url = without_password(settings.effective_write_url() if line is None else line.url)
+                    url = without_password(self._settings.effective_write_url() if line is None else line.url)
                     raise BrokerDisconnected(f"cannot publish to {url}: {error}") from error
                 attempts -= 1
                 time.sleep(pause)
-                pause = min(pause + float(policy["interval_step"]), float(policy["interval_max"]))
+                step, longest = policy.get("interval_step", 0.2), policy.get("interval_max", 1)
+                pause = min(pause + float(step), float(longest))
             else:
                 self._lines.give_back(line)
                 return
+
+    def _attempts(self, policy: dict[str, Any], retry: bool | None) -> float:
+        if not (self._settings.task_publish_retry if retry is None else retry):
+            return 0
+        most = policy.get("max_retries", 3)
+        return inf if most is None else float(most)
 
     def close(self) -> None:
         """Close the connections that no thread is using."""
         self._lines.close()
 
-    def _send(self, line: Line, message: TaskMessage, route: Route, delivery_mode: int) -> None:
-        if route.queue is not None or route.entity is not None:
-            line.declare(route.queue, route.entity)
-        properties: dict[str, Any] = {
-            **message.properties,
-            "delivery_mode": delivery_mode,
-            "delivery_info": {"exchange": route.exchange, "routing_key": route.routing_key},
-        }
+    def _send(
+        self,
+        line: Line,
+        publish: Callable[..., Any],
+        message: TaskMessage,
+        route: Route,
+        delivery_mode: int,
+    ) -> None:
+        properties: dict[str, Any] = {**message.properties, "delivery_mode": delivery_mode}
         channel = line.channel
-        if line.connection.transport.driver_type == "amqp":
-            del properties["delivery_info"]
+        if line.connection.transport.driver_type != "amqp":
+            properties["delivery_info"] = {"exchange": route.exchange, "routing_key": route.routing_key}
         prepared = channel.prepare_message(
             message.body,
             priority=message.priority if message.priority is not None else (route.priority or 0),
@@ -89,4 +133,17 @@ class Producer:
             headers=message.headers,
             properties=properties,
         )
-        channel.basic_publish(prepared, exchange=route.exchange, routing_key=route.routing_key)
+        publish(
+            prepared, exchange=route.exchange, routing_key=route.routing_key, **(message.publishing or {})
+        )
+
+
+def _declare(line: Line, route: Route, more: Iterable[Any] | None) -> None:
+    if route.queue is not None or route.entity is not None:
+        line.declare(route.queue, route.entity)
+    for entity in more or ():
+        line.declare(None if _is_exchange(entity) else entity.name, entity)
+
+
+def _is_exchange(entity: Any) -> bool:
+    return not hasattr(entity, "queue_arguments")

@@ -27,6 +27,8 @@ class TaskMessage:
     content_type: str = "application/json"
     content_encoding: str = "utf-8"
     priority: int | None = None
+    #: Options for the transport's publish: mandatory, timeout, ...
+    publishing: dict[str, Any] | None = None
 
 
 @dataclass(slots=True, frozen=True)
