@@ -8,7 +8,6 @@ SQLite: the table taskyard_revoked in the broker's file.  Elsewhere only the wor
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from time import time
@@ -126,6 +125,8 @@ class SqliteRevocations:
         self._path = path
 
     def _open(self) -> Any:
+        import sqlite3
+
         database = sqlite3.connect(self._path, timeout=10)
         database.execute(
             "CREATE TABLE IF NOT EXISTS taskyard_revoked "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from taskyard.worker.doubles import Doubles
 from taskyard.worker.endings import Endings
 from taskyard.worker.held import Held
 from taskyard.worker.intake import Intake
+from taskyard.worker.rate_limits import RateLimits
+from taskyard.worker.withdrawal import drop_revoked, terminate
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from taskyard.message.protocol import Envelope
     from taskyard.pool.pool import Pool
     from taskyard.worker.deadletters import DeadLetterRules
+    from taskyard.worker.remote.observer import Observer
     from taskyard.worker.settler import Settler
     from taskyard.worker.state import State
 
@@ -53,6 +57,11 @@ class Consumer:
         self.endings = Endings(app, settler, state, rules, self._doubles)
         self.intake = Intake(app, rules, limits, self.endings, self._doubles)
         self._info = logger.isEnabledFor(logging.INFO)
+        self.revoked = self.intake.revoked
+        self.rates = RateLimits()
+        self.read_rates()
+        #: Told of what happens to tasks, while anybody wants to know.
+        self.observer: Observer | None = None
         self._seq = 0
         #: May jobs begin?
         self.open = False
@@ -81,12 +90,20 @@ class Consumer:
         if envelope is None:
             return
         held = self._hold(delivery, envelope)
+        wait = 0.0 if envelope.eta is None else envelope.eta - time()
+        if self.rates and envelope.name in self.rates:
+            turn = self.rates.book(envelope.name)
+            if turn is None:
+                delivery.defer(time() + self.rates.away(envelope.name))
+                return
+            held.rated = turn > 0
+            wait = max(wait, turn)
         if self._info:
             logger.info("Task %s[%s] received", delivery.headers.get("shadow") or envelope.name, envelope.id)
-        wait = 0.0 if envelope.eta is None else envelope.eta - time()
+        if self.observer is not None:
+            self.observer.received(held)
         if wait > 0:
-            self.parked.add(held)
-            held.timer = self._loop.call_later(wait, self._unpark, held)
+            self._park(held, wait)
         else:
             self.ready.append(held)
 
@@ -94,9 +111,48 @@ class Consumer:
         self._seq += 1
         return Held(delivery, envelope, self._seq, self.intake.limits_of(envelope))
 
-    def _unpark(self, held: Held) -> None:
+    def _park(self, held: Held, wait: float) -> None:
+        self.parked.add(held)
+        held.timer = self._loop.call_later(wait, self._due, held)
+
+    def unpark(self, held: Held) -> None:
+        """It waits for its time no more."""
         self.parked.discard(held)
+        if held.timer is not None:
+            held.timer.cancel()
+        if held.rated:
+            held.rated = False
+            self.rates.left(held.envelope.name)
+
+    def _due(self, held: Held) -> None:
+        self.unpark(held)
         self.ready.append(held)
+        self.dispatch()
+
+    def is_revoked(self, held: Held) -> bool:
+        """Whether it must not begin."""
+        return self.revoked.active and self.revoked.covers(held.envelope.id, held.delivery.headers)
+
+    # -- rates
+    def read_rates(self) -> None:
+        """The rate limits of all tasks, as the app has them now."""
+        conf, tasks = self.intake.app.conf, self.intake.app.tasks
+        if not conf.worker_disable_rate_limits:
+            self.rates.set_all([tasks[name] for name in tasks], conf.task_default_rate_limit)
+
+    def change_rate(self, name: str, limit: Any) -> None:
+        """Another rate from now on, also for what waits here because of the old one."""
+        waiting = [held for held in self.parked if held.rated and held.envelope.name == name]
+        for held in waiting:
+            self.unpark(held)
+        self.rates.set(name, limit)
+        for held in sorted(waiting, key=lambda each: each.seq):
+            turn = self.rates.book(name)
+            if turn:
+                held.rated = True
+                self._park(held, turn)
+            else:
+                self.ready.append(held)
         self.dispatch()
 
     # -- to the pool
@@ -115,11 +171,23 @@ class Consumer:
         if envelope.expires is not None and time() > envelope.expires:
             self.endings.expired(delivery, envelope)
             return
+        if self.revoked.active and self.revoked.covers(envelope.id, delivery.headers):
+            self.endings.revoked(delivery, envelope)
+            return
         self._seq += 1
         held.seq = self._seq  # the pool relies on ascending numbers
         self.running[held.seq] = held
-        self._state.started += 1
+        state = self._state
+        state.started += 1
+        state.accepted[envelope.name] = state.accepted.get(envelope.name, 0) + 1
         self.progress_at = monotonic()
+        properties = {
+            "correlation_id": delivery.properties.get("correlation_id"),
+            "reply_to": delivery.properties.get("reply_to"),
+        }
+        if self.observer is not None:
+            self.observer.submitted(held)
+            properties["events"] = self.observer.events
         job = Job(
             held.seq,
             envelope.name,
@@ -128,10 +196,7 @@ class Consumer:
             delivery.content_type,
             delivery.content_encoding,
             delivery.headers,
-            {
-                "correlation_id": delivery.properties.get("correlation_id"),
-                "reply_to": delivery.properties.get("reply_to"),
-            },
+            properties,
             {
                 "exchange": delivery.exchange,
                 "routing_key": delivery.routing_key,
@@ -154,6 +219,8 @@ class Consumer:
             if held is None:
                 continue
             state.count(outcome.state, outcome.runtime)
+            if self.observer is not None:
+                self.observer.ended(held, outcome)
             action: Any
             if outcome.disposition == ACK:
                 action = partial(self._doubles.acknowledge, held)
@@ -183,6 +250,10 @@ class Consumer:
         """The pool gives back jobs that have not begun: they are next again."""
         returned = [held for seq in sorted(seqs) if (held := self.running.pop(seq, None)) is not None]
         self._state.started -= len(returned)
+        for held in returned:
+            self._state.accepted[held.envelope.name] -= 1
+            if self.observer is not None:
+                self.observer.returned(held)
         for held in reversed(returned):
             if not self._doubles.drop_if_orphaned(held):
                 self.ready.appendleft(held)
@@ -197,11 +268,26 @@ class Consumer:
             held = self.running.pop(job.seq, None)
             if held is None:
                 continue
-            if job.exceeded is not None:
+            if job.terminated is not None:
+                self.endings.revoked(held.delivery, held.envelope, held, signum=job.terminated)
+            elif job.exceeded is not None:
                 self.endings.time_limit_exceeded(held, job.exceeded)
             else:
                 self.endings.process_lost(held, job.reason)
         self.dispatch()
+
+    # -- remote control
+    def observe(self, observer: Observer | None) -> None:
+        """Tell that observer from now on, or nobody."""
+        self.observer = self.endings.observer = observer
+
+    def drop_revoked(self) -> None:
+        """End what has not begun and was revoked."""
+        drop_revoked(self, self._pool)
+
+    def terminate(self, is_meant: Callable[[Held], bool], number: int) -> list[str]:
+        """End those that run by a signal; returns their ids.  NotSupported if the pool cannot."""
+        return terminate(self, self._pool, is_meant, number)
 
     # -- giving back
     def close_tap(self) -> None:
@@ -216,6 +302,7 @@ class Consumer:
         waiting = [*self.ready, *self.parked]
         self.ready.clear()
         self.parked.clear()
+        self.rates.forget_places()
         # The head of the queue gets them in reverse, so that the oldest is first again.
         for held in reversed(waiting):
             if held.timer is not None:
@@ -255,6 +342,7 @@ class Consumer:
                 held.timer.cancel()
         self.parked.clear()
         self.ready.clear()
+        self.rates.forget_places()
         self._doubles.link_lost(link, self._at_work())
 
     def on_link_open(self, link: Link) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from taskyard.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskyard.result.meta import encode_meta
 from taskyard.result.states import FAILURE, REVOKED
+from taskyard.result.store import stored_by_parent
+from taskyard.result.store_thread import Verdict
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from taskyard.worker.deadletters import DeadLetterRules
     from taskyard.worker.doubles import Doubles
     from taskyard.worker.held import Held
+    from taskyard.worker.remote.observer import Observer
     from taskyard.worker.settler import Settler
     from taskyard.worker.state import State
 
@@ -35,10 +38,13 @@ class Endings:
         self._state = state
         self._rules = rules
         self._doubles = doubles
+        self._stores_in_parent = stored_by_parent(app.conf)
         #: Ended, with results that are not stored yet.
         self.settling: set[Held] = set()
         #: Messages that never were held, with results that are not stored yet.
         self.discarding = 0
+        #: Told of what ends, while anybody wants to know.
+        self.observer: Observer | None = None
 
     def settle(
         self, results: list[tuple[str, bytes]], action: Callable[[], None], held: Held | None = None
@@ -47,6 +53,10 @@ class Endings:
         if not results:
             action()
             return
+        self._settler.settle(results, self._counted(action, held))
+
+    def _counted(self, action: Callable[[], None], held: Held | None) -> Callable[[], None]:
+        """The action, which is outstanding until it is called."""
         if held is None:
             self.discarding += 1
         else:
@@ -59,7 +69,31 @@ class Endings:
                 self.settling.discard(held)
             action()
 
-        self._settler.settle(results, stored)
+        return stored
+
+    def conclude(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        state: str,
+        error: Exception,
+        action: Callable[[], None],
+        held: Held | None = None,
+    ) -> None:
+        """Store the state, tell the task's chord, chain and error callbacks, and only then act."""
+        verdict = Verdict(
+            envelope.id,
+            state,
+            error,
+            self._keeps_result(envelope, delivery.headers),
+            delivery.headers,
+            delivery.body,
+            delivery.content_type,
+            delivery.content_encoding,
+            dict(delivery.properties),
+            {"exchange": delivery.exchange, "routing_key": delivery.routing_key},
+        )
+        self._settler.conclude(verdict, self._counted(action, held))
 
     def fail(
         self,
@@ -70,13 +104,7 @@ class Endings:
         held: Held | None = None,
     ) -> None:
         """The task has failed by no doing of its own."""
-        results = []
-        if self._keeps_result(envelope, delivery.headers):
-            headers = delivery.headers
-            group, parent = headers.get("group"), headers.get("parent_id")
-            meta = encode_meta(envelope.id, FAILURE, error, group_id=group, parent_id=parent)
-            results.append((envelope.id, meta))
-        self.settle(results, action, held)
+        self.conclude(delivery, envelope, FAILURE, error, action, held)
 
     def malformed(self, delivery: Delivery, reason: str) -> None:
         """To the dead letters: nobody can read it."""
@@ -86,12 +114,34 @@ class Endings:
 
     def expired(self, delivery: Delivery, envelope: Envelope) -> None:
         """Too late to begin."""
-        logger.info("Discarding revoked task: %s[%s] (expired)", envelope.name, envelope.id)
+        self.revoked(delivery, envelope, expired=True)
+
+    def revoked(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        held: Held | None = None,
+        *,
+        signum: int | None = None,
+        expired: bool = False,
+    ) -> None:
+        """Not wanted any more; `held` was running and ended by the signal `signum`."""
+        reason = "expired" if expired else "revoked" if held is None else "terminated"
+        if held is None:
+            logger.info("Discarding revoked task: %s[%s] (%s)", envelope.name, envelope.id, reason)
+        else:
+            logger.info("Task %s[%s] was terminated (%s)", envelope.name, envelope.id, signum)
+        if self.observer is not None:
+            self.observer.revoked(
+                delivery, envelope, terminated=held is not None, signum=signum, expired=expired
+            )
         self._state.count(REVOKED, 0.0)
         results = []
         if self._keeps_result(envelope, delivery.headers):
-            results.append((envelope.id, encode_meta(envelope.id, REVOKED, TaskRevokedError("expired"))))
-        self.settle(results, delivery.ack)
+            results.append((envelope.id, encode_meta(envelope.id, REVOKED, TaskRevokedError(reason))))
+        self.settle(
+            results, delivery.ack if held is None else partial(self._doubles.acknowledge, held), held
+        )
 
     def worn_out(self, delivery: Delivery, envelope: Envelope) -> None:
         """Delivered as often as its queue allows."""

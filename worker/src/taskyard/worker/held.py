@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Held:
     """A delivery that is a task, from its arrival to its settlement."""
 
-    __slots__ = ("delivery", "envelope", "limits", "seq", "successor", "timer")
+    __slots__ = ("delivery", "envelope", "limits", "rated", "seq", "successor", "timer")
 
     def __init__(self, delivery: Delivery, envelope: Envelope, seq: int, limits: Limits) -> None:
         self.delivery = delivery
@@ -24,6 +24,8 @@ class Held:
         #: A later delivery of the same task, to be settled with this one.
         self.successor: Delivery | None = None
         self.timer: Timer | None = None
+        #: Parked because of its rate limit.
+        self.rated = False
 
     def settle(self, how: str, *arguments: Any) -> None:
         """Call that method of the delivery (and of its successor)."""

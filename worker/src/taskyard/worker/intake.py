@@ -12,6 +12,8 @@ from taskyard.errors import MalformedMessage
 from taskyard.message.codec import content_types
 from taskyard.message.protocol import Envelope, read_envelope, upgrade_protocol_1
 from taskyard.pool.pool import Limits
+from taskyard.worker.remote.deferred import Deferred
+from taskyard.worker.remote.revoked import RevokedTasks
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -37,6 +39,9 @@ class Intake:
         self._doubles = doubles
         self._zone = app.timezone
         self._accept = content_types(app.conf.accept_content)
+        #: What must not begin, and what was put into the broker's schedule.
+        self.revoked = RevokedTasks()
+        self.deferred = Deferred()
         self._most_bytes = app.conf.worker_max_message_bytes
 
     def examine(self, delivery: Delivery) -> Envelope | None:
@@ -54,6 +59,10 @@ class Intake:
         if self._doubles and self._doubles.absorb(delivery, envelope):
             return None
         if envelope.eta is not None and envelope.eta - time() > ETA_PATIENCE:
+            if self.revoked.active and self.revoked.covers(envelope.id, delivery.headers):
+                self._endings.revoked(delivery, envelope)
+                return None
+            self.deferred.add(delivery, envelope)
             delivery.defer(envelope.eta)
             return None
         return envelope

@@ -41,6 +41,8 @@ class State:
     lost: int = 0
     #: Outcomes by state, for the metrics.
     by_state: dict[str, int] = field(default_factory=dict)
+    #: Tasks begun, by name.
+    accepted: dict[str, int] = field(default_factory=dict)
     busy_seconds: float = 0.0
     born: float = field(default_factory=monotonic)
 

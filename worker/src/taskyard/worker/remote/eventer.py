@@ -1,0 +1,160 @@
+"""The worker's events: worker-* at once, task-* as one list for each turn of the loop.
+
+Task events flow while somebody listens.  Where the wire can tell (`Wire.probe`), that decides, unless
+`disable_events` forbade them; where it cannot, `-E`, `worker_send_task_events` or `enable_events` decide.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Callable
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from taskyard.events.event import utcoffset
+from taskyard.message.codec import dumps
+from taskyard.worker.remote.wire import Message
+
+if TYPE_CHECKING:
+    from taskyard.worker.remote.wire import Wire
+
+logger = logging.getLogger("taskyard.worker")
+
+#: Seconds between heartbeats, as Celery.
+HEARTBEAT_SECONDS = 2.0
+#: The most events in one message.
+_EVENTS_A_MESSAGE = 100
+#: Seconds that `enable_events` holds where nothing tells whether anybody listens; monitors renew it.
+_LEASE_SECONDS = 120.0
+
+#: Celery's names for what sends: monitors know workers by them.
+SOFTWARE = {"sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": platform.system()}
+
+
+class Eventer:
+    """Sends by whatever wire there is; nothing is kept while there is none."""
+
+    def __init__(self, hostname: str, clock: Any, serializer: str, *, enabled: bool) -> None:
+        self.hostname = hostname
+        self._clock = clock
+        self._serializer = serializer
+        self._pid = os.getpid()
+        self._headers = {"hostname": hostname}
+        self._wire: Wire | None = None
+        self._batch: list[dict[str, Any]] = []
+        self._offset = utcoffset()
+        #: By option or setting.
+        self._always = enabled
+        self._asked_until = 0.0
+        self._forbidden = False
+        #: Listeners to task events; None while the wire has not told.
+        self._listeners: int | None = None
+        self._probed_at = 0.0
+        #: Whether task events are sent now.
+        self.flowing = False
+        #: Called when `flowing` changes.
+        self.on_flow: Callable[[bool], None] = lambda flowing: None
+
+    # -- who listens
+    @property
+    def asked(self) -> bool:
+        """Whether task events were asked for."""
+        return not self._forbidden and (self._always or monotonic() < self._asked_until)
+
+    def enable(self) -> bool:
+        """`enable_events`; whether that is news."""
+        news = not self.asked
+        self._forbidden = False
+        self._asked_until = monotonic() + _LEASE_SECONDS
+        if not self._listeners:
+            self._listeners = None  # whoever asks is about to listen: assume so until the wire tells
+        self._decide()
+        return news
+
+    def disable(self) -> bool:
+        """`disable_events`; whether that is news."""
+        news = self.asked or self.flowing
+        self._forbidden = True
+        self._asked_until = 0.0
+        self._decide()
+        return news
+
+    def listeners(self, count: int) -> None:
+        """The wire tells."""
+        if count != self._listeners:
+            self._listeners = count
+            self._decide()
+
+    def probe(self) -> None:
+        """Ask the wire whether anybody listens."""
+        self._probed_at = monotonic()
+        if self._wire is not None and self._wire.tells_listeners:
+            self._wire.probe(self._message([]))
+
+    def _decide(self) -> None:
+        if self._wire is None or self._forbidden:
+            flowing = False
+        elif self._listeners is None:
+            flowing = self.asked
+        else:
+            flowing = self._listeners > 0
+        if flowing != self.flowing:
+            self.flowing = flowing
+            self._batch.clear()
+            self.on_flow(flowing)
+
+    def wire_open(self, wire: Wire) -> None:
+        """Send by this wire from now on."""
+        self._wire = wire
+        self._listeners = None
+        self._decide()
+        self.probe()
+
+    def wire_lost(self) -> None:
+        """Send nothing."""
+        self._wire = None
+        self._listeners = None
+        self._decide()
+
+    # -- sending
+    def _event(self, type: str, fields: dict[str, Any], at: float | None = None) -> dict[str, Any]:
+        return {
+            "hostname": self.hostname,
+            "utcoffset": self._offset,
+            "pid": self._pid,
+            "clock": self._clock.forward(),
+            **fields,
+            "timestamp": time() if at is None else at,
+            "type": type,
+        }
+
+    def send(self, type: str, **fields: Any) -> None:
+        """One event, at once."""
+        if self._wire is not None:
+            self._wire.publish(type.replace("-", "."), self._message(self._event(type, fields)))
+
+    def task(self, type: str, at: float | None = None, **fields: Any) -> None:
+        """A task event, with the others of this turn."""
+        self._batch.append(self._event(type, fields, at))
+
+    def beat(self) -> None:
+        """Time passes: look whether anybody listens, unless what was sent has told."""
+        self._offset = utcoffset()
+        self._decide()
+        self.probe()
+
+    def flush(self) -> None:
+        """Send the batch."""
+        batch = self._batch
+        if batch and self._wire is not None:
+            self._batch = []
+            for start in range(0, len(batch), _EVENTS_A_MESSAGE):
+                if self._wire is None:
+                    break
+                self._wire.publish("task.multi", self._message(batch[start : start + _EVENTS_A_MESSAGE]))
+
+    def _message(self, content: Any) -> Message:
+        body, content_type, content_encoding = dumps(content, self._serializer)
+        return Message(body, content_type, content_encoding, self._headers)
