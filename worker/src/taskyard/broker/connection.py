@@ -22,6 +22,9 @@ TRANSPORTS = {
     "memory": "taskyard.broker.memory:Transport",
 }
 
+#: URL scheme -> the extra that brings the client library.
+_EXTRAS = {"redis": "redis", "rediss": "redis", "sentinel": "redis", "redis+socket": "redis", "sqs": "sqs"}
+
 _PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")
 
 
@@ -81,6 +84,11 @@ def connect(
         connection.get_transport_cls()  # imports the transport, so that what is missing is known now
         return connection
     except (KeyError, ValueError, ImportError) as error:
+        extra = _EXTRAS.get(scheme)
+        if extra and isinstance(error, ImportError):
+            raise ImproperlyConfigured(
+                f"a broker at {scheme}:// needs a package: pip install taskyard[{extra}]"
+            ) from None
         raise ImproperlyConfigured(
             f"broker URL {without_password(url)!r} cannot be used: {error.args[0] if error.args else error}"
         ) from None

@@ -288,16 +288,12 @@ def open_link(
         # A broker that says nothing must not stop the loop for ever (seconds).
         connection.transport_options.setdefault("read_timeout", _AMQP_SILENCE)
         connection.transport_options.setdefault("write_timeout", _AMQP_SILENCE)
-        link = AmqpLink(
-            connection,
-            queues,
-            on_delivery,
-            limits,
-            dead_letters,
-            settings.broker_native_delayed_delivery_queue_type
-            if settings.worker_detect_quorum_queues
-            else "",
-        )
+        delays = settings.worker_detect_quorum_queues and settings.broker_native_delayed_delivery_queue_type
+        link = AmqpLink(connection, queues, on_delivery, limits, dead_letters, delays or "")
+    elif connection.transport.driver_type == "sqs":
+        from taskyard.broker.sqs import SqsLink
+
+        link = SqsLink(connection, queues, on_delivery, dead_letters, still_running)
     else:
         link = VirtualLink(connection, queues, on_delivery)
     try:
