@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from taskyard.result.meta import encode_meta
+from taskyard.errors import BackendError, Reject
+from taskyard.result.meta import encode_meta, extended_fields
 from taskyard.result.states import FAILURE, RETRY, STARTED, SUCCESS
+from taskyard.result.store import stored_by_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskyard.app import App
     from taskyard.context import Request
     from taskyard.execution.job import Job
@@ -19,12 +23,17 @@ Results = list[tuple[str, bytes]]
 
 
 class Recorder:
-    """Turns the states of tasks into results."""
+    """Turns the states of tasks into results.
+
+    Where the worker's parent stores them, they are handed to it; elsewhere, and for tasks of a chord, they
+    are stored here and now through the app's store.  While that is away the message goes back to its queue.
+    """
 
     def __init__(self, app: App, hostname: str, *, store: bool) -> None:
         self._app = app
         self._hostname = hostname
         self._store = store
+        self._here = store and not stored_by_parent(app.conf)
         self._extended = app.conf.result_extended
 
     def tracks_start(self, task: Task[..., Any], request: Request) -> bool:
@@ -50,13 +59,19 @@ class Recorder:
 
     def started(self, job: Job, request: Request) -> Results:
         """The task has begun."""
-        return [(job.id, self._meta(job, request, STARTED, {"pid": os.getpid(), "hostname": self._hostname}))]
+        meta = {"pid": os.getpid(), "hostname": self._hostname}
+        if self._here:
+            return self._now(lambda: self._backend.store_result(job.id, meta, STARTED, request=request))
+        return [(job.id, self._meta(job, request, STARTED, meta))]
 
     def succeeded(self, job: Job, task: Task[..., Any], request: Request, value: Any) -> Results:
         """The task has returned."""
-        if not self.keeps_result(task, request):
-            return []
-        return [(job.id, self._meta(job, request, SUCCESS, value))]
+        keeps = self.keeps_result(task, request)
+        if self._here or request.chord:
+            return self._now(
+                lambda: self._backend.mark_as_done(job.id, value, request=request, store_result=keeps)
+            )
+        return [(job.id, self._meta(job, request, SUCCESS, value))] if keeps else []
 
     def retried(
         self, job: Job, task: Task[..., Any], request: Request, reason: BaseException | None, text: str
@@ -64,6 +79,8 @@ class Recorder:
         """The task was sent again."""
         if not self.keeps_error(task, request):
             return []
+        if self._here:
+            return self._now(lambda: self._backend.mark_as_retry(job.id, reason, text, request=request))
         return [(job.id, self._meta(job, request, RETRY, reason, text))]
 
     def failed(
@@ -75,15 +92,39 @@ class Recorder:
         text: str | None,
     ) -> Results:
         """The task has failed, and with it the steps of its chain that will never run."""
-        results = []
-        if self.keeps_error(task, request):
-            results.append((job.id, self._error_meta(job, request, error, text)))
-        if self._store and request.embed:
-            for signature in request.chain or ():
-                task_id = (signature.get("options") or {}).get("task_id")
-                if isinstance(task_id, str):
-                    results.append((task_id, encode_meta(task_id, FAILURE, error, traceback=text)))
+        keeps = self.keeps_error(task, request)
+        chain = request.chain
+        if self._here or request.chord or (chain and any(map(_has_chord, chain))):
+            return self._now(lambda: self._fail(job, request, error, text, keeps))
+        results = [(job.id, self._error_meta(job, request, error, text))] if keeps else []
+        for signature in (chain or ()) if self._store else ():
+            task_id = (signature.get("options") or {}).get("task_id")
+            if isinstance(task_id, str):
+                results.append((task_id, encode_meta(task_id, FAILURE, error, traceback=text)))
         return results
+
+    @property
+    def _backend(self) -> Any:
+        return self._app.backend
+
+    def _fail(self, job: Job, request: Request, error: BaseException, text: str | None, keeps: bool) -> None:
+        if keeps:
+            try:
+                self._backend.store_result(job.id, error, FAILURE, traceback=text, request=request)
+            except (TypeError, ValueError) as second:  # extended arguments that have no JSON form
+                self._backend.store_result(job.id, second, FAILURE, traceback=text)
+        if request.chord:
+            self._backend.on_chord_part_return(request, FAILURE, error)
+        self._backend.fail_chain(request.chain, error, text, store_result=self._store)
+
+    def _now(self, store: Callable[[], Any]) -> Results:
+        try:
+            store()
+        except Exception as error:
+            if isinstance(error, BackendError) or self._backend.exception_safe_to_retry(error):
+                raise Reject(error, requeue=True) from error
+            raise
+        return []
 
     def _error_meta(self, job: Job, request: Request, error: BaseException, text: str | None) -> bytes:
         try:
@@ -95,16 +136,7 @@ class Recorder:
         self, job: Job, request: Request, state: str, result: Any, traceback: str | None = None
     ) -> bytes:
         headers = job.headers
-        extended = None
-        if self._extended:
-            extended = {
-                "name": job.name,
-                "args": request.args,
-                "kwargs": request.kwargs,
-                "worker": self._hostname,
-                "retries": request.retries,
-                "queue": request.delivery_info.get("routing_key"),
-            }
+        extended = extended_fields(request) if self._extended else None
         return encode_meta(
             job.id,
             state,
@@ -115,3 +147,8 @@ class Recorder:
             parent_id=headers.get("parent_id"),
             extended=extended,
         )
+
+
+def _has_chord(signature: dict[str, Any]) -> bool:
+    """Whether the step is part of a chord, or one."""
+    return "chord" in (signature.get("options") or {}) or signature.get("subtask_type") == "chord"

@@ -94,6 +94,7 @@ class Runner:
         self._recorder = Recorder(app, hostname, store=store)
         self._progress = progress
         self._accept = content_types(app.conf.accept_content)
+        self._most_bytes = app.conf.worker_max_message_bytes
         self._info = logger.isEnabledFor(logging.INFO)
         self._loop: Any = None
         self.soft_limit = SoftLimit()
@@ -127,6 +128,7 @@ class Runner:
                     job.content_encoding,
                     self._accept,
                     job.headers.get("compression"),
+                    self._most_bytes,
                 )
             )
         except MalformedMessage as error:
@@ -181,7 +183,10 @@ class Runner:
         """The task has raised: a failure, a retry, or a wish (Ignore, Reject)."""
         if not isinstance(error, TaskPredicate):
             error = self._maybe_autoretry(attempt.task, error)
-        outcome = self._raised(attempt, error)
+        try:
+            outcome = self._raised(attempt, error)
+        except Reject as refused:  # the result store is away
+            outcome = self._raised(attempt, refused)
         self._end(attempt, outcome.state, error)
         return outcome
 

@@ -48,7 +48,7 @@ class EagerResult(AsyncResult[Any]):
         """Call back at once."""
         return self.on_ready.then(callback, on_error)
 
-    @property
+    @property  # type: ignore[misc]
     def on_ready(self) -> Any:
         """A promise that is kept."""
         if self._on_ready is None:

@@ -7,20 +7,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from taskyard.result.meta import encode_meta
+
 if TYPE_CHECKING:
     from taskyard.result.store import Result, ResultStore
+    from taskyard.result.store_thread import StoreThread, Verdict
 
 
 class Settler:
     """Calls what settles a message as soon as its results are stored."""
 
-    def __init__(self, store: ResultStore) -> None:
+    def __init__(self, store: ResultStore, thread: StoreThread | None = None) -> None:
         self._store = store
+        self._thread = thread
 
     def settle(self, results: list[Result], action: Callable[[], None]) -> None:
         """Store the results, if any, and only then act."""
         if results:
             self._store.put(results, action)
+        else:
+            action()
+
+    def conclude(self, verdict: Verdict, action: Callable[[], None]) -> None:
+        """Store what the worker itself decided about a task, tell chord and callbacks, and only then act."""
+        if self._thread is not None:
+            self._thread.put(verdict, action)
+        elif verdict.store:
+            meta = encode_meta(verdict.task_id, verdict.state, verdict.error)
+            self._store.put([(verdict.task_id, meta)], action)
         else:
             action()
 
@@ -35,11 +49,13 @@ class Settler:
     @property
     def pending(self) -> int:
         """Batches of results that are not stored yet."""
-        return self._store.pending
+        return self._store.pending + (self._thread.pending if self._thread is not None else 0)
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+        if self._thread is not None:
+            self._thread.close()
 
 
 def _nothing() -> None:

@@ -19,6 +19,7 @@ from taskyard.errors import BackendStoreError
 from taskyard.result.announcements import Announcements
 from taskyard.result.backend import seconds_of
 from taskyard.result.key_value import KeyValueBackend
+from taskyard.result.redis_chord import RedisChords
 from taskyard.result.redis_connection import connection_pool
 from taskyard.result.states import FAILURE, SUCCESS
 
@@ -34,7 +35,7 @@ _KEYS_A_CALL = 1000
 _LONGEST_VALUE = 512 * 1024 * 1024
 
 
-class RedisBackend(KeyValueBackend):
+class RedisBackend(RedisChords, KeyValueBackend):
     """Safe to use from any thread and after a fork; nothing is held between two waits but a connection."""
 
     supports_autoexpire = True
