@@ -70,9 +70,9 @@ class Store(Protocol):
 
 def limits_url(settings: Settings) -> str:
     """The URL of the store for an app's limits."""
-    own = os.environ.get(ENVIRONMENT) or getattr(settings, "limits_url", None)
+    own = os.environ.get(ENVIRONMENT) or settings.limits_url
     if own:
-        return str(own)
+        return own
     broker = settings.effective_broker_url()
     if _scheme(broker) in (*_REDIS, "sqlite"):
         return broker

@@ -185,6 +185,11 @@ class Options:
     task_time_limit: float | None = None
     task_soft_time_limit: float | None = None
     task_default_rate_limit: str | float | None = None
+    #: Retries and seconds between them of tasks that say nothing else.  Celery ignores both names.
+    task_max_retries: int | None = 3
+    task_default_retry_delay: float = 180
+    #: Where limits across workers are kept; None: the broker or the result store.  Not in Celery.
+    limits_url: str | None = None
     #: Results of failures carry tracebacks that can be raised again (needs tblib).
     task_remote_tracebacks: bool = False
     #: How deep `argsrepr` and `kwargsrepr` look into values.

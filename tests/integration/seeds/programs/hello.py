@@ -1,0 +1,10 @@
+import os
+
+from taskyard import App as Celery
+
+app = Celery("hello", broker=os.environ["BROKER"])
+
+
+@app.task
+def hello():
+    return "hello world"
