@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from taskyard.broker.link import Link
     from taskyard.pool.pace import Pace
     from taskyard.pool.pool import Pool
+    from taskyard.worker.autoscale import Autoscaler
     from taskyard.worker.consumer import Consumer
 
 #: Ready messages are given back when nothing has begun or ended, and all tasks have run, for this long,
@@ -21,12 +22,22 @@ class Flow:
     short.
     """
 
-    def __init__(self, slots: int, multiplier: int, pace: Pace, consumer: Consumer, pool: Pool) -> None:
-        self._base = max(1, slots * multiplier)
-        self._slots = slots
+    def __init__(self, multiplier: int, pace: Pace, consumer: Consumer, pool: Pool) -> None:
+        self._multiplier = multiplier
         self._pace = pace
         self._consumer = consumer
         self._pool = pool
+        #: Messages more (or less) on a command of remote control.
+        self.extra = 0
+        #: Where the pool follows the load.
+        self.autoscaler: Autoscaler | None = None
+
+    @property
+    def _base(self) -> int:
+        base = max(1, self._pool.slots * self._multiplier + self.extra)
+        if self.autoscaler is not None:
+            base += self.autoscaler.extra_prefetch
+        return base
 
     def prefetch(self) -> int:
         """The count that fits now."""
@@ -35,7 +46,7 @@ class Flow:
         if depth > 1:
             # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the
             # broker.
-            target = max(target, self._slots * (2 << (depth.bit_length() - 1)))
+            target = max(target, self._pool.slots * (2 << (depth.bit_length() - 1)))
         return target + len(self._consumer.parked)
 
     def adjust(self, link: Link) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -17,70 +14,79 @@ from taskyard.loop import Loop
 from taskyard.pool.choose import PoolOptions, open_pool, pool_name
 from taskyard.pool.pace import Pace
 from taskyard.pool.pool import Limits, Pool
-from taskyard.worker import metrics, signals
+from taskyard.signals import worker_init, worker_ready, worker_shutdown
+from taskyard.worker import signals
 from taskyard.worker.consumer import Consumer
 from taskyard.worker.deadletters import DeadLetterRules
 from taskyard.worker.flow import Flow
+from taskyard.worker.options import Options, grace_from_environment
 from taskyard.worker.podinfo import starts_drained
+from taskyard.worker.remote.remote import Remote
 from taskyard.worker.settler import Settler
+from taskyard.worker.shutdown import Shutdown
 from taskyard.worker.state import Phase, State
+from taskyard.worker.steps import Steps
 from taskyard.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.broker.link import Link
-    from taskyard.worker.health import Answer, HealthServer
+    from taskyard.worker.autoscale import Autoscaler
+    from taskyard.worker.endpoint import Endpoint
+
+__all__ = ["Options", "Worker", "grace_from_environment"]
 
 logger = logging.getLogger("taskyard.worker")
 
 #: How often what needs no wake-up is looked at, seconds.
 _HOUSEKEEPING_SECONDS = 0.1
-#: Seconds that are kept of the grace period for giving back and leaving.
-_LEAVE_SECONDS = 5.0
 #: Seconds to wait for results to be stored at the very end.
 _STORE_SECONDS = 3.0
-
-
-@dataclass(slots=True, frozen=True)
-class Options:
-    """What the command line decides."""
-
-    queues: tuple[str, ...]
-    concurrency: int
-    pool: str = "prefork"
-    nodename: str | None = None
-    http: str | None = None
-    prefetch_multiplier: int = 1
-    max_tasks_per_child: int | None = None
-    #: KiB
-    max_memory_per_child: int | None = None
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    #: Seconds that a warm shutdown may take; None for no end.
-    grace_seconds: float | None = None
 
 
 class Worker:
     """One worker process with its pool."""
 
-    def __init__(self, app: App, options: Options) -> None:
+    loop: Loop
+    pool: Pool
+    settler: Settler
+    consumer: Consumer
+    flow: Flow
+    remote: Remote
+    supervisor: Supervisor
+    shutdown: Shutdown
+
+    def __init__(self, app: App, options: Options | None = None, *, hostname: str | None = None) -> None:
+        """Without options `configure` gives them; only the name is known until then."""
         self.app = app
-        self.options = options
-        self.node = options.nodename or f"taskyard@{socket.gethostname()}"
-        self.state = State(self.node, options.concurrency, list(options.queues))
+        self.node = hostname or (options and options.nodename) or f"taskyard@{socket.gethostname()}"
         self.exit_code: int | None = None
-        self.rules = DeadLetterRules.from_environment()
-        self.pace = Pace(adaptive=app.conf.worker_adaptive_prefetch)
-        self._store_url = app.conf.effective_result_backend()
-        self._health: HealthServer | None = None
+        #: The broker of the latest connection.
+        self.broker_url = ""
+        #: Whether the command is to start again after the end.
+        self.restart_wanted = False
+        self.autoscaler: Autoscaler | None = None
+        self._endpoint: Endpoint | None = None
         self._drain_wanted = starts_drained()
-        self._deadline: float | None = None
         self._limits: dict[str, bool] = {}
-        self._everything_answered: list[tuple[Callable[[Answer], None], int]] = []
+        self._announced = False
+        if options is not None:
+            self.configure(options)
+
+    @property
+    def hostname(self) -> str:
+        """The node's name."""
+        return self.node
+
+    def configure(self, options: Options) -> None:
+        """Build what exists before the first process is made."""
+        self.options = options
+        self.state = State(self.node, options.concurrency, list(options.queues))
+        self.rules = DeadLetterRules.from_environment()
+        self.pace = Pace(adaptive=self.app.conf.worker_adaptive_prefetch)
+        self._store_url = self.app.conf.effective_result_backend()
         self.pool = self._build_pool()
-        self.loop: Loop
-        self.consumer: Consumer
-        self.supervisor: Supervisor
+        self.steps = Steps(self)
 
     def _build_pool(self) -> Pool:
         options, conf = self.options, self.app.conf
@@ -90,21 +96,27 @@ class Worker:
             PoolOptions(
                 hostname=self.node,
                 pace=self.pace,
-                slots=options.concurrency,
+                slots=options.autoscale[1] if options.autoscale else options.concurrency,
                 store=self._store_url is not None,
                 max_tasks=options.max_tasks_per_child or 0,
                 max_memory=options.max_memory_per_child or 0,
-                start_method=conf.worker_pool_start_method,
+                start_method=options.start_method or conf.worker_pool_start_method,
                 alive_timeout=conf.worker_proc_alive_timeout,
+                processes=options.processes,
+                app=options.app,
+                imports=options.imports,
+                log=options.log,
             ),
         )
 
     # -- start
-    def run(self) -> int:
+    def run(self, *, catch_signals: bool = True) -> int:
         """Start, work until stopped, and return the exit code."""
+        if worker_init:
+            worker_init.send(sender=self)
         self.pool.start()  # children first: no thread, no connection, no loop exists yet
         try:
-            self._assemble()
+            self._assemble(catch_signals)
             self._connect()
             while self.exit_code is None:
                 self._turn()
@@ -114,19 +126,24 @@ class Worker:
         self._leave()
         return self.exit_code
 
-    def _assemble(self) -> None:
+    def _assemble(self, catch_signals: bool) -> None:
         from taskyard.result.store import open_store
+        from taskyard.result.store_thread import StoreThread
 
+        options, conf = self.options, self.app.conf
         loop = self.loop = Loop()
-        signals.install(loop, self.stop, self.stop_cold)
+        self.shutdown = Shutdown(self, options.grace_seconds)
+        if catch_signals:
+            signals.install(self)
         self.pool.attach(loop)
-        self.settler = Settler(open_store(self.app.conf, loop))
-        limits = Limits(self.options.time_limit, self.options.soft_time_limit)
+        self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node))
+        limits = Limits(options.time_limit, options.soft_time_limit)
         self.consumer = Consumer(self.app, loop, self.pool, self.settler, self.state, self.rules, limits)
-        self.flow = Flow(
-            self.state.slots, self.options.prefetch_multiplier, self.pace, self.consumer, self.pool
-        )
-        addresses = addresses_for(self.app.conf, write=False)
+        self.flow = Flow(options.prefetch_multiplier, self.pace, self.consumer, self.pool)
+        self.remote = Remote(self)
+        if options.autoscale:
+            self._autoscale(*options.autoscale)
+        addresses = addresses_for(conf, write=False)
         self.supervisor = Supervisor(
             loop,
             addresses,
@@ -134,34 +151,34 @@ class Worker:
             self._on_open,
             self._on_lost,
             self._give_up,
-            retry=self.app.conf.broker_connection_retry,
-            max_retries=self.app.conf.broker_connection_max_retries,
+            retry=conf.broker_connection_retry,
+            max_retries=conf.broker_connection_max_retries,
         )
         loop.before_tick.append(self._end_of_turn)
         loop.call_repeatedly(_HOUSEKEEPING_SECONDS, self._housekeeping)
-        if self.options.http:
-            self._start_http(self.options.http)
+        if options.http:
+            from taskyard.worker.endpoint import Endpoint
+
+            self._endpoint = Endpoint(self, options.http)
+        self.steps.start()
         logger.info(
             "%s ready to connect: broker %s, results %s, queues %s, %s x %s, %s tasks",
             self.node,
             without_password(";".join(addresses.urls)),
-            without_password(self._store_url) if self._store_url else "none",
-            ",".join(self.options.queues),
-            self.options.pool,
+            without_password(str(self._store_url or "none")),
+            ",".join(options.queues),
+            options.pool,
             self.state.slots,
             len(self.app.tasks),
         )
 
-    def _start_http(self, address: str) -> None:
-        from taskyard.worker.health import HealthServer, Views, token_file
+    def _autoscale(self, most: int, fewest: int) -> None:
+        from taskyard.worker.autoscale import INTERVAL_SECONDS, Autoscaler
+        from taskyard.worker.steps import found_class
 
-        views = Views(
-            lambda: self.loop.ticked_at, self._not_ready, self.snapshot, self._metrics, self._command
-        )
-        self._health = HealthServer(address, views, token_file())
-        with contextlib.suppress(AttributeError):
-            self.pool.fork_guard = self._health.guard  # type: ignore[attr-defined]
-        self._health.start()
+        kind = found_class(self.app.conf.worker_autoscaler, "worker_autoscaler", Autoscaler)
+        self.autoscaler = self.flow.autoscaler = kind(self.pool, self.consumer, most, fewest)
+        self.loop.call_repeatedly(INTERVAL_SECONDS, self.autoscaler.adjust)
 
     def _connect(self) -> None:
         connected = self.supervisor.connect()
@@ -174,9 +191,11 @@ class Worker:
         self.pool.kill()
         self.exit_code = 1
 
+    # -- the connection
     def _open_link(self, url: str) -> Link:
         from taskyard.broker.link import open_link
 
+        self.broker_url = url
         return open_link(
             self.app.conf,
             self.queues,
@@ -197,22 +216,30 @@ class Worker:
     def _on_open(self, link: Link) -> None:
         self.state.broker_connected = True
         self.consumer.on_link_open(link)
+        self.remote.link_open(link)
         link.set_prefetch(self.flow.prefetch())
+        self.steps.connected()
         if self.state.phase is Phase.STOPPING:
             return
         if self._drain_wanted:
-            self._set_phase(Phase.DRAINING)
-            return
-        self._consume(link)
+            self.set_phase(Phase.DRAINING)
+        else:
+            self._consume(link)
+        if not self._announced:
+            self._announced = True
+            if worker_ready:
+                worker_ready.send(sender=self.consumer)
+            logger.info("%s ready.", self.node)
 
     def _consume(self, link: Link) -> None:
-        self._set_phase(Phase.RUNNING)
+        self.set_phase(Phase.RUNNING)
         self.consumer.open = True
         link.consume()
         self.state.consuming = True
 
     def _on_lost(self, link: Link) -> None:
         self.state.broker_connected = self.state.consuming = False
+        self.steps.lost()
         self.consumer.on_link_lost(link)
 
     # -- working
@@ -238,52 +265,39 @@ class Worker:
             link.flush_turn()
         state = self.state
         state.held = consumer.held
-        if state.phase is Phase.DRAINING and not state.held:
-            self._set_phase(Phase.DRAINED)
-        elif state.phase is Phase.STOPPING and not state.held:
-            self._stopped()
+        if state.phase is Phase.DRAINING:
+            self.notice_drained()
+        elif state.phase is Phase.STOPPING and not state.held and not self.shutdown.waits_on_idle:
+            self.end(0)
 
     def _housekeeping(self) -> None:
+        self.state.slots = self.pool.slots
         link = self.supervisor.link
         if link is not None and self.consumer.open:
             self.flow.give_back_surplus(link)
-        if self._deadline is not None and monotonic() > self._deadline and self.exit_code is None:
-            logger.warning(
-                "The grace period is over: %s running tasks go back to their queues", self.state.held
-            )
-            self._end_now()
+        self.shutdown.check()
 
-    def _set_phase(self, phase: Phase) -> None:
+    def set_phase(self, phase: Phase) -> None:
+        """Enter a phase of the worker's life."""
         if self.state.phase is not phase:
             self.state.phase = phase
             logger.info("%s is %s", self.node, phase.value)
 
     # -- drain and resume
-    def _command(self, name: str, answered: Callable[[Answer], None]) -> None:
-        self.loop.call_soon_threadsafe(self._carry_out, name, answered)
-
-    def _carry_out(self, name: str, answered: Callable[[Answer], None]) -> None:
-        from taskyard.worker.health import Answer
-
-        if self.state.phase is Phase.STOPPING:
-            answered(Answer(409, {"error": f"cannot {name}: the worker is stopping"}))
-            return
-        try:
-            self.drain() if name == "drain" else self.resume()
-        finally:
-            self.state.held = self.consumer.held
-            if self.state.phase is Phase.DRAINING and not self.state.held:
-                self._set_phase(Phase.DRAINED)
-            answered(Answer(200, self.snapshot()))
-
     def drain(self) -> None:
         """Begin nothing more; when this returns, the broker sends nothing and has back what had not begun."""
         self._drain_wanted = True
         if self.state.phase not in (Phase.DRAINED, Phase.STOPPING):
-            self._set_phase(Phase.DRAINING)
-        self._close_tap()
+            self.set_phase(Phase.DRAINING)
+        self.close_tap()
 
-    def _close_tap(self) -> None:
+    def notice_drained(self) -> None:
+        """Draining is over when nothing is held."""
+        if self.state.phase is Phase.DRAINING and not self.state.held:
+            self.set_phase(Phase.DRAINED)
+
+    def close_tap(self) -> None:
+        """Take nothing more from the broker and give back what has not begun."""
         self.consumer.close_tap()
         self.state.consuming = False
         link = self.supervisor.link
@@ -304,7 +318,7 @@ class Worker:
     def resume(self) -> None:
         """Consume again."""
         self._drain_wanted = False
-        self._set_phase(Phase.RUNNING)
+        self.set_phase(Phase.RUNNING)
         link = self.supervisor.link
         if link is None or link.consuming:
             return
@@ -317,31 +331,16 @@ class Worker:
     # -- stop
     def stop(self, why: str) -> None:
         """Warm: begin nothing more, wait for what runs, as long as the grace period allows."""
-        if self.state.phase is Phase.STOPPING:
-            return
-        logger.info("%s: warm shutdown, %s tasks still run", why, len(self.consumer.running))
-        self._set_phase(Phase.STOPPING)
-        grace = self.options.grace_seconds
-        if grace is not None:
-            self._deadline = monotonic() + max(grace - _LEAVE_SECONDS, grace * 0.9)
-        self._close_tap()
-        logger.debug("Stopped consuming, %s messages are left", self.consumer.held)
+        self.shutdown.warm(why)
 
     def stop_cold(self, why: str) -> None:
         """Cold: end what runs and give everything back."""
-        logger.warning("%s: cold shutdown, running tasks go back to their queues", why)
-        self._set_phase(Phase.STOPPING)
-        self._end_now()
+        self.shutdown.cold(why)
 
-    def _end_now(self) -> None:
-        self._close_tap()
-        self.pool.kill()
-        self.consumer.give_back_running()
-        self._stopped()
-
-    def _stopped(self) -> None:
+    def end(self, exit_code: int) -> None:
+        """Leave with the next turn of the loop."""
         if self.exit_code is None:
-            self.exit_code = 0
+            self.exit_code = exit_code
 
     def _leave(self) -> None:
         """Store the last results, settle, close everything."""
@@ -352,70 +351,23 @@ class Worker:
         if link is not None:
             with contextlib.suppress(Exception):
                 link.confirm()
+        self.remote.leave()
+        self.steps.stop()
         self.pool.close()
         self.supervisor.close()
         self.settler.close()
-        if self._health is not None:
-            self._health.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
+        if worker_shutdown:
+            worker_shutdown.send(sender=self)
         logger.info("%s has stopped: %s tasks done", self.node, self.state.finished)
 
     def _link_settled(self) -> bool:
         link = self.supervisor.link
         return link is None or link.settled_everything()
 
-    # -- views
-    def _not_ready(self) -> str:
-        state = self.state
-        if state.phase is Phase.STOPPING:
-            return "stopping"
-        if not state.broker_connected:
-            return self.supervisor.trouble or "not connected"
-        if state.phase in (Phase.DRAINING, Phase.DRAINED) or state.consuming:
-            return ""
-        return "not consuming"
-
     def snapshot(self) -> dict[str, Any]:
         """The state for /state; reads only, so any thread may ask."""
-        state, now = self.state, monotonic()
-        running = [now - each.began for each in self.pool.running()]
-        return {
-            "state": state.phase.value,
-            "consuming": state.consuming,
-            "slots": state.slots,
-            "busy": len(running),
-            "held": max(state.held, len(running)),
-            "started": state.started,
-            "finished": state.finished,
-            "failed": state.failed,
-            "busySeconds": round(state.busy_seconds + sum(running), 6),
-            "oldestTaskSeconds": round(max(running), 3) if running else None,
-            "queues": state.queues,
-            "uptimeSeconds": round(now - state.born, 3),
-            "node": state.node,
-            "brokerConnected": state.broker_connected,
-        }
+        from taskyard.worker.endpoint import snapshot
 
-    def _metrics(self) -> str:
-        state = self.state
-        counters = {
-            "malformed_messages_total": state.malformed,
-            "messages_given_back_total": state.given_back,
-            "processes_lost_total": state.lost,
-            "tasks_started_total": state.started,
-        }
-        return metrics.render(self.snapshot(), dict(state.by_state), counters)
-
-
-def grace_from_environment() -> float | None:
-    """TASKYARD_GRACE_SECONDS, None without it."""
-    from taskyard.errors import ImproperlyConfigured
-
-    text = os.environ.get("TASKYARD_GRACE_SECONDS")
-    if not text:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        raise ImproperlyConfigured(
-            f"TASKYARD_GRACE_SECONDS must be a number of seconds, not {text!r}"
-        ) from None
+        return snapshot(self)
