@@ -3,17 +3,15 @@
 `a | b` (chain), group, chord, map, starmap, chunks; see the modules.  The names are Celery's.
 """
 
-from taskyard.canvas.chain import _chain, chain
-from taskyard.canvas.chord import chord
-from taskyard.canvas.group import group, maybe_unroll_group
+from taskyard.canvas.chains import _chain, chain
+from taskyard.canvas.chords import _chord, chord
+from taskyard.canvas.groups import group, maybe_unroll_group
 from taskyard.canvas.maps import chunks, xmap, xstarmap
-from taskyard.canvas.signature import Signature, maybe_signature, signature
+from taskyard.canvas.signatures import Signature, maybe_signature, signature
 from taskyard.canvas.stamping import GroupStampingVisitor, StampingVisitor
 
 #: Older names of Celery's.
 subtask, maybe_subtask = signature, maybe_signature
-#: The class under the name that Celery keeps free of clashes with arguments called `chord`.
-_chord = chord
 
 __all__ = [
     "GroupStampingVisitor",

@@ -52,9 +52,9 @@ def chord(
     **kwargs: Any,
 ) -> Any:
     """Send a chord."""
-    from taskyard.canvas.chord import chord as chord_class
-    from taskyard.canvas.group import group as group_class
-    from taskyard.canvas.signature import maybe_signature
+    from taskyard.canvas.chords import chord as chord_class
+    from taskyard.canvas.groups import group as group_class
+    from taskyard.canvas.signatures import maybe_signature
 
     tasks = [maybe_signature(task, app=self.app) for task in getattr(header, "tasks", header)]
     group_ = group_class(tasks, app=self.app)
@@ -77,7 +77,7 @@ def chord_unlock(
 
     For result stores that cannot tell when a header is complete.
     """
-    from taskyard.canvas.signature import maybe_signature
+    from taskyard.canvas.signatures import maybe_signature
     from taskyard.result import GroupResult, allow_join_result, result_from_tuple
 
     app = self.app
@@ -145,7 +145,7 @@ def _fail(app: App, group_id: str, body: Any, reason: str, cause: BaseException)
 def chunks(self: Any, task: Any, it: Iterable[Any], n: int) -> Any:
     """Send starmaps of `n` lists of arguments each."""
     from taskyard.canvas.maps import chunks as chunks_class
-    from taskyard.canvas.signature import maybe_signature
+    from taskyard.canvas.signatures import maybe_signature
 
     return chunks_class.apply_chunks(maybe_signature(task, app=self.app), it, n, app=self.app)
 
@@ -154,7 +154,7 @@ def group(
     self: Any, tasks: Any, result: Any, group_id: str, partial_args: Any, add_to_parent: bool = True
 ) -> Any:
     """Send the tasks of a group."""
-    from taskyard.canvas.signature import maybe_signature
+    from taskyard.canvas.signatures import maybe_signature
     from taskyard.result import result_from_tuple
 
     app = self.app
@@ -188,7 +188,7 @@ def starmap(self: Any, task: Any, it: Iterable[Any]) -> list[Any]:
 
 
 def _task_of(self: Any, task: Any) -> Any:
-    from taskyard.canvas.signature import signature
+    from taskyard.canvas.signatures import signature
 
     return signature(task, app=self.app).type
 

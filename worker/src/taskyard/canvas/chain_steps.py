@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.chain import _chain
-from taskyard.canvas.chord import chord, has_splittable_body
-from taskyard.canvas.group import group, is_empty_group, maybe_unroll_group
-from taskyard.canvas.signature import maybe_signature
+from taskyard.canvas.chains import _chain
+from taskyard.canvas.chords import chord, has_splittable_body
+from taskyard.canvas.groups import group, is_empty_group, maybe_unroll_group
+from taskyard.canvas.signatures import maybe_signature
 
 if TYPE_CHECKING:
     from taskyard.app import App

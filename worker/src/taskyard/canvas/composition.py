@@ -10,10 +10,10 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from taskyard.canvas.chain import _chain
-from taskyard.canvas.chord import chord
-from taskyard.canvas.group import group, is_empty_group, maybe_unroll_group
-from taskyard.canvas.signature import Signature
+from taskyard.canvas.chains import _chain
+from taskyard.canvas.chords import chord
+from taskyard.canvas.groups import group, is_empty_group, maybe_unroll_group
+from taskyard.canvas.signatures import Signature
 
 
 def compose(left: Signature, right: Any) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from taskyard.canvas.group import group
+from taskyard.canvas.groups import group
 from taskyard.canvas.lazy_list import replayable
-from taskyard.canvas.signature import Signature
+from taskyard.canvas.signatures import Signature
 
 if TYPE_CHECKING:
     from taskyard.app import App

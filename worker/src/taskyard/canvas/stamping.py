@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskyard.canvas.signature import Signature
+    from taskyard.canvas.signatures import Signature
 
 Stamps = dict[str, Any]
 
@@ -41,7 +41,7 @@ class StampingVisitor(ABC):
 
     def on_chord_header_start(self, sig: Any, **header: Any) -> Stamps | None:
         """A chord, before the tasks of its header; by default as for a group of them."""
-        from taskyard.canvas.group import group
+        from taskyard.canvas.groups import group
 
         if not isinstance(sig.tasks, group):
             sig.tasks = group(sig.tasks)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from taskyard.canvas.chain import _chain
-from taskyard.canvas.group import group
+from taskyard.canvas.chains import _chain
+from taskyard.canvas.groups import group
 from taskyard.canvas.lazy_list import listed
 from taskyard.canvas.maps import chunks, xmap, xstarmap
-from taskyard.canvas.signature import Signature, maybe_signature
+from taskyard.canvas.signatures import Signature, maybe_signature
 from taskyard.errors import Ignore, ImproperlyConfigured
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.group import chord_size_of, group, stamp_tasks
+from taskyard.canvas.groups import chord_size_of, group, stamp_tasks
 from taskyard.canvas.lazy_list import LazyList, listed
-from taskyard.canvas.signature import (
+from taskyard.canvas.signatures import (
     Signature,
     current_app,
     item,
@@ -28,7 +28,7 @@ _DELAYS = ("countdown", "eta")
 
 
 @Signature.register_type(name="chord")
-class chord(Signature):  # noqa: N801  Celery's name
+class _chord(Signature):  # noqa: N801  Celery's name
     """`chord([a, b], body)` or `chord([a, b])(body)`."""
 
     tasks = item("kwargs.header", "The header: a group or a list of tasks.")
@@ -77,7 +77,7 @@ class chord(Signature):  # noqa: N801  Celery's name
         body = self.body
         if not body:
             return f"<chord without body: {self.tasks!r}>"
-        from taskyard.canvas.chain import _chain
+        from taskyard.canvas.chains import _chain
 
         if isinstance(body, _chain):
             first, rest = body.tasks[0], _chain(body.tasks[1:], app=self._app)
@@ -135,7 +135,7 @@ class chord(Signature):  # noqa: N801  Celery's name
                 stacklevel=2,
             )
         for task in header:
-            if isinstance(task, chord):
+            if isinstance(task, _chord):
                 task.link_error(errback)
         self.body.link_error(errback)
         return errback
@@ -254,7 +254,7 @@ class chord(Signature):  # noqa: N801  Celery's name
         `interval`, `countdown` (seconds) and `max_retries` are for the task that polls where the backend
         cannot tell when the header is complete.
         """
-        from taskyard.canvas.chain import _chain
+        from taskyard.canvas.chains import _chain
 
         app = app or self._find_app(body)
         group_id = header.options.get("task_id") or new_id()
@@ -298,6 +298,9 @@ class chord(Signature):  # noqa: N801  Celery's name
         return [first, *tasks[1:]]
 
 
+#: The class; its own name leaves `chord` free for arguments.
+chord = _chord
+
 #: Options that a chain uses itself; all others are for its first task.
 _OPTIONS_OF_THE_CHAIN = frozenset(
     ["chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"]
@@ -308,9 +311,9 @@ def has_splittable_body(task: Any) -> bool:
     """Whether it is a chord whose body is a chain that begins with a task; a group there would be one chord
     for each.
     """
-    from taskyard.canvas.chain import _chain
+    from taskyard.canvas.chains import _chain
 
-    if not isinstance(task, chord):
+    if not isinstance(task, _chord):
         return False
     body = task.body
     return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
@@ -320,9 +323,9 @@ def drop_redundant_bodies(sig: Any) -> None:
     """Take the body from the header's tasks of chords that are not sent yet: the chord holds it too, and
     `run` gives it to them again.
     """
-    from taskyard.canvas.chain import _chain
+    from taskyard.canvas.chains import _chain
 
-    if isinstance(sig, chord):
+    if isinstance(sig, _chord):
         _drop_body(sig.tasks)
         drop_redundant_bodies(sig.tasks)
         if sig.body is not None:
@@ -333,7 +336,7 @@ def drop_redundant_bodies(sig: Any) -> None:
 
 
 def _drop_body(sig: Any) -> None:
-    from taskyard.canvas.chain import _chain
+    from taskyard.canvas.chains import _chain
 
     sig.options.pop("chord", None)
     if isinstance(sig, group):
@@ -341,13 +344,13 @@ def _drop_body(sig: Any) -> None:
             _drop_body(task)
     elif isinstance(sig, _chain) and sig.tasks:
         _drop_body(sig.tasks[-1])
-    elif isinstance(sig, chord) and sig.body is not None:
+    elif isinstance(sig, _chord) and sig.body is not None:
         _drop_body(sig.body)
 
 
 def _header(tasks: Any, app: App | None) -> Any:
     """The tasks of a header, however they are given."""
-    from taskyard.canvas.chain import _chain
+    from taskyard.canvas.chains import _chain
 
     if isinstance(tasks, dict):
         tasks = signature(tasks, app=app)
@@ -421,7 +424,7 @@ def _link_error_within(sig: Any, errback: Any, *, runs_as_group: bool = True) ->
         else:
             for task in sig.tasks:
                 _link_error_within(task, errback, runs_as_group=False)
-    elif isinstance(sig, chord):
+    elif isinstance(sig, _chord):
         _link_error_within(sig.body, errback)
     else:
         sig.link_error(errback.clone())
@@ -432,6 +435,6 @@ def _deep_clone(sig: Any) -> Any:
     copy = maybe_signature(sig, clone=True)
     if isinstance(copy, group):
         copy.tasks = [_deep_clone(task) for task in copy.tasks]
-    elif isinstance(copy, chord):
+    elif isinstance(copy, _chord):
         copy.body = _deep_clone(copy.body)
     return copy

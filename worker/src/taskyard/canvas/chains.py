@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.chord import drop_redundant_bodies, has_splittable_body
-from taskyard.canvas.group import is_empty_group
+from taskyard.canvas.chords import drop_redundant_bodies, has_splittable_body
+from taskyard.canvas.groups import is_empty_group
 from taskyard.canvas.lazy_list import listed, replayable
-from taskyard.canvas.signature import Signature, current_app, item, maybe_signature, without_repeated
+from taskyard.canvas.signatures import Signature, current_app, item, maybe_signature, without_repeated
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -155,7 +155,7 @@ class _chain(Signature):  # noqa: N801  Celery's name
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run all tasks here; the result of the last."""
-        from taskyard.canvas.chord import chord
+        from taskyard.canvas.chords import chord
         from taskyard.result.states import IGNORED, REJECTED
 
         given = {**self.options, **options}

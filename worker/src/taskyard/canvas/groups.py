@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.lazy_list import LazyList, listed, replayable
-from taskyard.canvas.signature import (
+from taskyard.canvas.signatures import (
     FIXED_OPTIONS,
     Signature,
     current_app,
@@ -16,6 +16,7 @@ from taskyard.canvas.signature import (
     without_repeated,
 )
 from taskyard.message.identity import new_id
+from taskyard.result.sets import GroupResult
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -131,7 +132,7 @@ class group(Signature):  # noqa: N801  Celery's name
         prepared = self._prepared(self.tasks, (), group_id, root_id, app)
         results = list(self._send(prepared, app, producer, args=args, kwargs=kwargs, **options))
         result: Any = app.GroupResult(group_id, results)
-        if len(results) == 1 and isinstance(results[0], app.GroupResult):
+        if len(results) == 1 and isinstance(results[0], GroupResult):
             # A chain that ends in a group is the only task: its group is what the caller wants.
             result = results[0]
         parent = app.current_worker_task
@@ -264,7 +265,7 @@ class group(Signature):  # noqa: N801  Celery's name
 
 def members(tasks: Iterable[Any], app: App | None) -> Generator[Any]:
     """Copies of the tasks; groups give their own members, empty chains nothing."""
-    from taskyard.canvas.chain import _chain
+    from taskyard.canvas.chains import _chain
 
     for each in tasks:
         task = maybe_signature(each, app=app, clone=True)
@@ -326,8 +327,8 @@ def stamp_tasks(
 
 def chord_size_of(task: Any) -> int:
     """How many of the task's parts report to the chord whose header it stands in."""
-    from taskyard.canvas.chain import _chain
-    from taskyard.canvas.chord import chord
+    from taskyard.canvas.chains import _chain
+    from taskyard.canvas.chords import chord
 
     if isinstance(task, dict) and not isinstance(task, Signature):
         task = Signature.from_dict(task)
