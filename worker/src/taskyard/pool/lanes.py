@@ -119,7 +119,11 @@ class LanePool(ProcessPool):
         found = []
         for worker in list(self._workers.values()):
             begun = worker.board.begun()
-            found += [Running(seq, at) for seq, at in list(worker.submitted_at.items()) if seq <= begun]
+            found += [
+                Running(seq, at, worker.pid)
+                for seq, at in list(worker.submitted_at.items())
+                if seq <= begun
+            ]
         return found
 
     def grow(self, count: int = 1) -> None:

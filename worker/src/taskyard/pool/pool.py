@@ -17,6 +17,8 @@ class Running(NamedTuple):
     seq: int
     #: monotonic() when it began.
     began: float
+    #: The process it runs in; None for the worker's own.
+    pid: int | None = None
 
 
 class Limits(NamedTuple):

@@ -150,7 +150,7 @@ class PreforkPool(ProcessPool):
         for worker in list(self._workers.values()):
             begun = worker.board.begun()
             if begun in worker.jobs:
-                found.append(Running(begun, worker.board.begun_at()))
+                found.append(Running(begun, worker.board.begun_at(), worker.pid))
         return found
 
     def grow(self, count: int = 1) -> None:

@@ -23,7 +23,7 @@ def pool_grow(state: WorkerView, n: int = 1, **kwargs: Any) -> Any:
     """Grow pool by n processes/threads."""
     if _autoscaler(state):
         return nok(_AUTOSCALED.format("pool_grow"))
-    state.worker.resize(n)
+    state.worker.pool.grow(n)
     return ok("pool will grow")
 
 
@@ -32,7 +32,7 @@ def pool_shrink(state: WorkerView, n: int = 1, **kwargs: Any) -> Any:
     """Shrink pool by n processes/threads."""
     if _autoscaler(state):
         return nok(_AUTOSCALED.format("pool_shrink"))
-    state.worker.resize(-n)
+    state.worker.pool.shrink(n)
     return ok("pool will shrink")
 
 

@@ -25,30 +25,33 @@ class Queues:
         routing_key: str | None,
         options: dict[str, Any],
     ) -> None:
-        """Consume a queue more: one of `task_queues`, or as described."""
-        from kombu import Queue
-
-        queue: Any = self._configured(name)
-        if queue is None:
-            queue = Queue.from_dict(
+        """Consume a queue more: one that the app knows, or as described."""
+        worker = self._worker
+        known = worker.app.router.queues
+        if name not in known:
+            options = {name: value for name, value in options.items() if value is not None}
+            known.add(
                 name,
+                **options,
                 exchange=exchange or name,
                 exchange_type=exchange_type or "direct",
                 routing_key=routing_key or name,
-                **options,
             )
-        self._worker.add_queue(queue)
+        if name not in worker.state.queues:
+            worker.state.queues.append(name)
+        link = worker.supervisor.link
+        if link is not None:
+            link.add_queue(known[name])
         logger.info("Consuming queue %r since a remote command", name)
-
-    def _configured(self, name: str) -> Any:
-        known = self._worker.app.conf.task_queues or ()
-        if isinstance(known, dict):
-            return None
-        return next((queue for queue in known if getattr(queue, "name", None) == name), None)
 
     def cancel(self, name: str) -> None:
         """Consume a queue no more."""
-        self._worker.drop_queue(name)
+        worker = self._worker
+        if name in worker.state.queues:
+            worker.state.queues.remove(name)
+        link = worker.supervisor.link
+        if link is not None:
+            link.drop_queue(name)
         logger.info("Not consuming queue %r any more since a remote command", name)
 
     def active(self) -> list[dict[str, Any]]:

@@ -38,31 +38,33 @@ class Remote:
     """Built with the worker; lives in its loop."""
 
     def __init__(self, worker: Worker) -> None:
-        conf = worker.app.conf
+        conf, options = worker.app.conf, worker.options
+        wanted = conf.worker_send_task_events if options.task_events is None else options.task_events
         self._worker = worker
         self.hostname = worker.node
         self.revoked = worker.consumer.revoked
         self.deferred = worker.consumer.intake.deferred
         self.queues = Queues(worker)
         self.chores = Chores()
-        self.eventer = Eventer(
-            worker.node, worker.app.clock, conf.event_serializer, enabled=conf.worker_send_task_events
-        )
+        self._interval = options.heartbeat_interval or HEARTBEAT_SECONDS
+        self._heartbeats = not options.without_heartbeat
+        self.eventer = Eventer(worker.node, worker.app.clock, conf.event_serializer, enabled=wanted)
         self.eventer.on_flow = lambda flowing: self._choose_observer()
         self._observer = Observer(worker.app, self.eventer, worker.pool, worker.consumer)
         self._listen = conf.worker_enable_remote_control
-        self._desk = Desk(WorkerView(worker, self), load_commands(), self._reply)
+        self._desk = Desk(WorkerView(worker, self), load_commands().data, self._reply)
         self._wire: Wire | None = None
         self._pause = 0.0
         self._retry: Any = None
         self._left = False
-        self._file = StateFile(conf.worker_state_db) if conf.worker_state_db else None
+        path = options.statedb or conf.worker_state_db
+        self._file = StateFile(path) if path else None
         if self._file is not None:
             kept, clock = self._file.read()
             self.revoked.merge(kept)
             worker.app.clock.adjust(clock)
         worker.loop.before_tick.append(self._end_of_turn)
-        worker.loop.call_repeatedly(HEARTBEAT_SECONDS, self._beat)
+        worker.loop.call_repeatedly(self._interval, self._beat)
         worker.loop.call_repeatedly(0.1, self._look)
         self._choose_observer()
 
@@ -147,7 +149,8 @@ class Remote:
         if wire.overdue():
             self.on_lost(TimeoutError("no answer"))
             return
-        self._send_state("worker-heartbeat")
+        if self._heartbeats:
+            self._send_state("worker-heartbeat")
         self.eventer.beat()
         self._choose_observer()
 
@@ -164,7 +167,7 @@ class Remote:
         worker = self._worker
         self.eventer.send(
             type,
-            freq=HEARTBEAT_SECONDS,
+            freq=self._interval,
             active=len(worker.pool.running()),
             processed=worker.state.started,
             loadavg=[round(each, 2) for each in os.getloadavg()],

@@ -98,7 +98,7 @@ def rate_limit(state: WorkerView, task_name: str, rate_limit: Any, **kwargs: Any
     if task is None:
         logger.error("Rate limit attempt for unknown task %s", task_name)
         return nok("unknown task")
-    task.rate_limit = rate_limit or 0
+    task.rate_limit = rate_limit or None
     state.worker.consumer.change_rate(task_name, rate_limit)
     if not rate_limit:
         logger.info("Rate limits disabled for tasks of type %s", task_name)

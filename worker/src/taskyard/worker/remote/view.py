@@ -39,7 +39,7 @@ class WorkerView:
         """What runs."""
         now, wall, running = monotonic(), time(), self.worker.consumer.running
         return [
-            self._request(running[each.seq], wall - (now - each.began), getattr(each, "pid", None))
+            self._request(running[each.seq], wall - (now - each.began), each.pid or os.getpid())
             for each in self.worker.pool.running()
             if each.seq in running
         ]
