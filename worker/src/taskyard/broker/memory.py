@@ -1,4 +1,5 @@
-"""A broker in this process' memory, for tests: clients and workers in threads of one process share it.
+"""A broker in this process' memory, for tests: clients and workers (with the pool solo) in threads of one
+process share it.
 
 URLs: ``memory://``, and ``memory://name`` for brokers apart from each other. It is the SQLite broker without
 a file: leases, priorities, delays, broadcasts and dead letters are the same. It ends with the process, and a
@@ -51,8 +52,8 @@ class MemoryStore(Store):
     def _connection(self) -> sqlite3.Connection:
         if self.owner != os.getpid():
             raise UnusableDatabaseError(
-                "a memory:// broker lives in one process: take the pool threads, solo or asyncio, or a "
-                "sqlite:// broker"
+                "a memory:// broker lives in one process: take the pool solo in a thread of it, or a sqlite:// "
+                "broker"
             )
         return self._memory.connection
 

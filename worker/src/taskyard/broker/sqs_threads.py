@@ -108,7 +108,7 @@ class Keeper(threading.Thread):
             by_queue.setdefault(tag.queue, []).append(tag)
         for queue, group in by_queue.items():
             for start in range(0, len(group), BATCH):
-                self._add(lambda queue=queue, part=group[start : start + BATCH]: self._delete(queue, part))  # type: ignore[misc]
+                self._add(lambda queue=queue, part=group[start : start + BATCH]: self._remove(queue, part))  # type: ignore[misc]
 
     def release(self, tag: Tag, seconds: int = 0) -> None:
         """Make a message visible after so many seconds."""
@@ -174,7 +174,7 @@ class Keeper(threading.Thread):
             else:
                 return
 
-    def _delete(self, queue: str, tags: list[Tag]) -> None:
+    def _remove(self, queue: str, tags: list[Tag]) -> None:
         entries = [{"Id": str(number), "ReceiptHandle": tag.receipt} for number, tag in enumerate(tags)]
         answer = self._link.client(queue).delete_message_batch(
             QueueUrl=self._link.url(queue), Entries=entries
@@ -194,11 +194,11 @@ class Keeper(threading.Thread):
 
     def _reject(self, tag: Tag) -> None:
         if not self._link.channel._has_redrive_policy(tag.queue, self._link.url(tag.queue)):
-            self._delete(tag.queue, [tag])
+            self._remove(tag.queue, [tag])
 
     def _replace(self, tag: Tag, target: str, arguments: dict[str, Any]) -> None:
         self._link.client(target).send_message(QueueUrl=self._link.url(target), **arguments)
-        self._delete(tag.queue, [tag])
+        self._remove(tag.queue, [tag])
         self._link.settled(tag)
 
     def _renew(self) -> None:
