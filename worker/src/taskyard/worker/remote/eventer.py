@@ -1,7 +1,7 @@
 """The worker's events: worker-* at once, task-* as one list for each turn of the loop.
 
-Task events flow while somebody listens.  Where the wire can tell (`Wire.probe`), that decides, unless
-`disable_events` forbade them; where it cannot, `-E`, `worker_send_task_events` or `enable_events` decide.
+Task events flow while somebody asked for them (`-E`, `worker_send_task_events`, or `enable_events` lately)
+or listens, as far as the wire can tell (`Wire.probe`); not at all after `disable_events`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ logger = logging.getLogger("taskyard.worker")
 HEARTBEAT_SECONDS = 2.0
 #: The most events in one message.
 _EVENTS_A_MESSAGE = 100
-#: Seconds that `enable_events` holds where nothing tells whether anybody listens; monitors renew it.
-_LEASE_SECONDS = 120.0
+#: Seconds that `enable_events` holds while nobody is known to listen; monitors renew it every few seconds.
+_LEASE_SECONDS = 60.0
 
 #: Celery's names for what sends: monitors know workers by them.
 SOFTWARE = {"sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": platform.system()}
@@ -49,9 +49,8 @@ class Eventer:
         self._always = enabled
         self._asked_until = 0.0
         self._forbidden = False
-        #: Listeners to task events; None while the wire has not told.
-        self._listeners: int | None = None
-        self._probed_at = 0.0
+        #: Listeners to task events, as far as the wire tells.
+        self._listeners = 0
         #: Whether task events are sent now.
         self.flowing = False
         #: Called when `flowing` changes.
@@ -68,8 +67,6 @@ class Eventer:
         news = not self.asked
         self._forbidden = False
         self._asked_until = monotonic() + _LEASE_SECONDS
-        if not self._listeners:
-            self._listeners = None  # whoever asks is about to listen: assume so until the wire tells
         self._decide()
         return news
 
@@ -89,17 +86,12 @@ class Eventer:
 
     def probe(self) -> None:
         """Ask the wire whether anybody listens."""
-        self._probed_at = monotonic()
         if self._wire is not None and self._wire.tells_listeners:
             self._wire.probe(self._message([]))
 
     def _decide(self) -> None:
-        if self._wire is None or self._forbidden:
-            flowing = False
-        elif self._listeners is None:
-            flowing = self.asked
-        else:
-            flowing = self._listeners > 0
+        wanted = self.asked or self._listeners > 0
+        flowing = wanted and self._wire is not None and not self._forbidden
         if flowing != self.flowing:
             self.flowing = flowing
             self._batch.clear()
@@ -108,14 +100,14 @@ class Eventer:
     def wire_open(self, wire: Wire) -> None:
         """Send by this wire from now on."""
         self._wire = wire
-        self._listeners = None
+        self._listeners = 0
         self._decide()
         self.probe()
 
     def wire_lost(self) -> None:
         """Send nothing."""
         self._wire = None
-        self._listeners = None
+        self._listeners = 0
         self._decide()
 
     # -- sending
@@ -140,7 +132,7 @@ class Eventer:
         self._batch.append(self._event(type, fields, at))
 
     def beat(self) -> None:
-        """Time passes: look whether anybody listens, unless what was sent has told."""
+        """Time passes: look whether anybody listens."""
         self._offset = utcoffset()
         self._decide()
         self.probe()

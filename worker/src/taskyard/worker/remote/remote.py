@@ -157,7 +157,9 @@ class Remote:
     def heartbeat(self) -> None:
         """Send a heartbeat now, and look whether anybody listens."""
         self._send_state("worker-heartbeat")
-        self.eventer.probe()
+        # Who asks for it is about to listen: kombu subscribes on Redis only after it has asked.
+        for pause in (0.0, 0.1, 0.3, 0.8):
+            self._worker.loop.call_later(pause, self.eventer.probe)
 
     def _send_state(self, type: str) -> None:
         from taskyard.signals import heartbeat_sent
