@@ -30,7 +30,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.app.registry": "taskyard.registry",
         "celery.app.routes": "taskyard.client.router",
         "celery.app.task": "taskyard.task",
-        "celery.app.trace": "taskyard.execution.runner",
+        "celery.app.trace": "taskyard.execution.tracing",
         "celery.backends": "taskyard.result.backends",
         "celery.backends.base": "taskyard.result.backend",
         "celery.bin": "taskyard.cli",
@@ -39,6 +39,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.states": "taskyard.result.states",
         "celery.utils.dispatch": "taskyard.signals",
         "celery.utils.saferepr": "taskyard.message.saferepr",
+        "celery.worker.request": "taskyard.context",
         "celery.worker.control": "taskyard.worker.remote",
     }
 )
@@ -95,8 +96,21 @@ def install() -> None:
     use_defaults = getattr(settings, "use_celery_defaults", None)
     if use_defaults is not None:
         use_defaults(DEFAULTS)
-    vars(taskyard).update(VERSION=CELERY_VERSION, version_info=CELERY_VERSION)
+    version = ".".join(map(str, CELERY_VERSION[:3]))
+    vars(taskyard).update(VERSION=CELERY_VERSION, version_info=CELERY_VERSION, __version__=version)
+    _take_einfo_for_billiards()
     sys.meta_path.insert(0, _Finder())
+
+
+def _take_einfo_for_billiards() -> None:
+    """What looks for billiard's ExceptionInfo, as OpenTelemetry does, finds the one that signals carry."""
+    try:
+        einfo = import_module("billiard.einfo")
+    except ImportError:
+        return
+    from taskyard.execution.exception_info import ExceptionInfo
+
+    vars(einfo)["ExceptionInfo"] = ExceptionInfo
 
 
 def module_of(name: str) -> str:

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from taskyard.task import Task
 
 
+def __getattr__(name: str) -> Any:
+    """`registry.tasks` is the current app's, as tracers written for Celery expect."""
+    if name != "tasks":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from taskyard.shared import get_current_app
+
+    return get_current_app().tasks
+
+
 class Registry:
     """name -> Task; a second function under a name is refused, the same one again is fine (reloads)."""
 

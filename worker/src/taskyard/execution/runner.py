@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from contextvars import Token
+from functools import partial
 from time import monotonic, time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from taskyard.errors import (
     SoftTimeLimitExceeded,
     TaskPredicate,
 )
+from taskyard.execution import tracing
 from taskyard.execution.exception_info import ExceptionInfo
 from taskyard.execution.followers import call_errbacks, send_next
 from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Job, Outcome
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from taskyard.app import App
 
-logger = logging.getLogger("taskyard.task")
+logger = logging.getLogger("taskyard.trace")
 
 #: Characters of a result's repr in the log, as Celery cuts it.
 _LOGGED_RESULT = 46
@@ -99,8 +101,10 @@ class Runner:
         self._loop: Any = None
         self.soft_limit = SoftLimit()
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job, *, traced: bool = False) -> Outcome:
         """Execute; never raises for anything that a task or a message can do."""
+        if tracing.build_tracer is not tracing.plain and not traced:
+            return self._run_traced(job)
         attempt = self.begin(job)
         if isinstance(attempt, Outcome):
             return attempt
@@ -117,20 +121,25 @@ class Runner:
             return self.fail(attempt, error)
         return self.finish(attempt, value)
 
+    def _run_traced(self, job: Job) -> Outcome:
+        """Somebody wants to see each message from before its beginning until after its end."""
+        run = partial(self.run, job, traced=True)
+        task = self._app.tasks.find(job.name)
+        try:
+            args, kwargs, _ = read_body(self._loads(job))
+        except MalformedMessage:
+            task = None
+        return run() if task is None else tracing.traced(job, task, args, kwargs, run)
+
+    def _loads(self, job: Job) -> Any:
+        packed = job.headers.get("compression")
+        return loads(job.body, job.content_type, job.content_encoding, self._accept, packed, self._most_bytes)
+
     def begin(self, job: Job) -> Attempt | Outcome:
         """Decode the message and find its task; an Outcome if there is nothing to call."""
         began = monotonic()
         try:
-            args, kwargs, embed = read_body(
-                loads(
-                    job.body,
-                    job.content_type,
-                    job.content_encoding,
-                    self._accept,
-                    job.headers.get("compression"),
-                    self._most_bytes,
-                )
-            )
+            args, kwargs, embed = read_body(self._loads(job))
         except MalformedMessage as error:
             return Outcome(job.seq, MALFORMED, FAILURE, [], 0.0, error.reason)
         request = Request(
