@@ -57,6 +57,7 @@ class ExternalWorker:
         deadline = time.monotonic() + 60
         while not self._ready(port, node):
             if self.ended or time.monotonic() > deadline:
+                self._process.kill()
                 pytest.exit(f"the worker did not start: see {log.name}", 3)
             time.sleep(0.05)
 

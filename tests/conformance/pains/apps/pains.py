@@ -1,0 +1,62 @@
+"""The same tasks for Celery's worker and for ours, each with its own defaults; $SIDE says whose."""
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+SIDE = os.environ["SIDE"]
+if SIDE == "celery":
+    Maker: Any = importlib.import_module("celery").Celery
+else:
+    Maker = importlib.import_module("taskyard").App
+
+app = Maker("pains", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.update(broker_connection_retry_on_startup=True, worker_concurrency=1)
+if os.environ["BROKER"].startswith("redis"):
+    app.conf.broker_transport_options = {
+        "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
+        # How often Celery's looks for what has been out too long: usually each 100 s.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        # Ours only: after how many silent seconds a worker's messages are given to others.
+        "lease_seconds": float(os.environ.get("LEASE_SECONDS", "3")),
+    }
+
+
+def record(what: str) -> None:
+    with Path(os.environ["RECORD"]).open("a") as file:
+        file.write(f"{what}\n")
+
+
+@app.task(name="pains.run")  # type: ignore[untyped-decorator, unused-ignore]
+def run(name: str, seconds: float = 0.0) -> str:
+    record(f"begin {name} {os.environ['WORKER']}")
+    time.sleep(seconds)
+    record(f"end {name} {os.environ['WORKER']}")
+    return name
+
+
+@app.task(name="pains.run_late", acks_late=True)  # type: ignore[untyped-decorator, unused-ignore]
+def run_late(name: str, seconds: float = 0.0) -> None:
+    record(f"begin {name} {os.environ['WORKER']}")
+    time.sleep(seconds)
+    record(f"end {name} {os.environ['WORKER']}")
+
+
+@app.task(name="pains.add")  # type: ignore[untyped-decorator, unused-ignore]
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(name="pains.total")  # type: ignore[untyped-decorator, unused-ignore]
+def total(numbers: list[int]) -> int:
+    record(f"total {sum(numbers)}")
+    return sum(numbers)
+
+
+@app.task(name="pains.wait")  # type: ignore[untyped-decorator, unused-ignore]
+async def wait(name: str) -> str:
+    record(f"awaited {name}")
+    return name
