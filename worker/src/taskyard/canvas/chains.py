@@ -54,7 +54,7 @@ class _chain(Signature):  # noqa: N801  Celery's name
                 app = self.tasks[0].app
             except (LookupError, AttributeError):  # empty, or its first task is still a plain dict
                 app = None
-        return app or current_app()
+        return app if app is not None else current_app()
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
         """A copy with copies of its tasks."""
@@ -70,8 +70,8 @@ class _chain(Signature):  # noqa: N801  Celery's name
         for callback in listed(self.options.get("link")):
             tasks[-1].link(callback)
         for errback in listed(self.options.get("link_error")):
-            for task in tasks:
-                task.link_error(errback)
+            for task in tasks:  # a copy each: they may be stamped differently
+                task.link_error(maybe_signature(errback, clone=True))
         return tasks
 
     def split_chords(self) -> None:

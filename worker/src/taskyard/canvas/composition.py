@@ -33,7 +33,7 @@ def compose(left: Signature, right: Any) -> Any:
     if isinstance(right, _chain):
         return _chain([left, *right.unchain_tasks()], app=left._app)
     if isinstance(right, group):
-        return _chain(left, maybe_unroll_group(right), app=left.app)
+        return _chain(left, maybe_unroll_group(right), app=left._app)
     return _chain(left, right, app=left._app)
 
 
@@ -51,7 +51,7 @@ def _after_chain(left: Any, right: Signature) -> Any:
             return right
         if isinstance(last, chord):
             tasks[-1].body = tasks[-1].body | right
-            return type(left)(tasks, app=left.app)
+            return type(left)(tasks, app=left._app)
         return type(left)([*tasks, right], app=left._app)
     if isinstance(last, group):
         joined = left.clone()
@@ -94,6 +94,8 @@ def _add(steps: list[Any], task: Any, *, copy: bool) -> Any:
             if instead is not None:
                 return reduce(or_, inner[position + 1 :], instead)
         return None
+    if not isinstance(task, Signature):
+        raise TypeError(f"a chain is of signatures, not of {type(task).__name__}")
     last = steps[-1] if steps else None
     if isinstance(task, group) and not steps:
         return task

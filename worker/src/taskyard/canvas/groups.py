@@ -302,8 +302,8 @@ def maybe_unroll_group(group: Any) -> Any:
 
 
 def is_empty_group(task: Any) -> bool:
-    """Whether it is a group without tasks; a generator is not asked."""
-    return isinstance(task, group) and not isinstance(task.tasks, LazyList) and not task.tasks
+    """Whether it is a group without tasks; a generator is asked for its first."""
+    return isinstance(task, group) and not task.tasks
 
 
 def stamp_tasks(

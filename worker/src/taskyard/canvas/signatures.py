@@ -122,7 +122,7 @@ class Signature(dict[str, Any]):
     @cached_property
     def app(self) -> App:
         """The app that sends it."""
-        return self._app or current_app()
+        return self._app if self._app is not None else current_app()
 
     @cached_property
     def type(self) -> Any:
