@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 from taskyard.errors import ImproperlyConfigured
 
 USAGE_ERROR = 2
+
+#: Command -> one line of help; each is a module of this package (with _ for -), with add_arguments and run.
+COMMANDS = {
+    "worker": "run tasks",
+    "inspect": "ask workers what they do",
+    "control": "tell workers what to do",
+    "status": "show which workers are online",
+    "events": "watch what happens to tasks and workers",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -16,10 +26,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or with the arguments of one only (the others are not imported)."""
     from taskyard import __version__
-    from taskyard.cli import worker
 
     parser = _Parser(prog="taskyard", description="A distributed task queue on Celery's wire.")
     parser.add_argument("-A", "--app", help="the app, as module:attribute or module (default: TASKYARD_APP)")
@@ -31,21 +40,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"taskyard {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    worker.add_arguments(commands.add_parser("worker", help="run tasks"))
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if only in (None, name):
+            _module(name).add_arguments(command)
     return parser
+
+
+def _module(command: str) -> Any:
+    return import_module(f"taskyard.cli.{command.replace('-', '_')}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    from taskyard.cli import worker
-
-    arguments = build_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    only = next((each for each in given if each in COMMANDS), None)
+    arguments = build_parser(only or "").parse_args(given)
     if arguments.as_celery:
         from taskyard import as_celery
 
         as_celery.install()
     try:
-        return worker.run(arguments)
+        return int(_module(arguments.command).run(arguments))
     except ImproperlyConfigured as error:
         print(f"taskyard: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -1,0 +1,115 @@
+"""`taskyard events`: what happens to tasks and workers, line by line (--dump), as a live table, or into a
+camera (--camera).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import threading
+from datetime import datetime
+from time import monotonic, sleep
+from typing import Any
+
+from taskyard.cli.find_app import find_app
+
+#: Seconds between two drawings of the table.
+_DRAW_SECONDS = 0.5
+#: Seconds between two requests to send task events.
+_RENEW_SECONDS = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Celery's names."""
+    add = parser.add_argument
+    add("-d", "--dump", action="store_true", help="print each event as a line")
+    add("-j", "--json", action="store_true", help="print each event as a line of JSON")
+    add("-c", "--camera", default=None, help="take snapshots with this camera (module.Class)")
+    add("-F", "--frequency", "--freq", type=float, default=1.0, help="seconds between two snapshots")
+    add("-r", "--maxrate", default=None, help="the most snapshots, for example 10/m")
+    add("--limit", type=int, default=None, help="end after so many events")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch until interrupted."""
+    app = find_app(arguments.app, arguments.workdir)
+    try:
+        if arguments.camera:
+            from taskyard.events.snapshot import evcam
+
+            evcam(arguments.camera, freq=arguments.frequency, maxrate=arguments.maxrate, app=app)
+        elif arguments.dump or arguments.json or not sys.stdout.isatty():
+            _dump(app, arguments)
+        else:
+            _table(app)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _dump(app: Any, arguments: argparse.Namespace) -> None:
+    show = _as_json if arguments.json else _as_text
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(
+            connection, handlers={"*": lambda event: print(show(event), flush=True)}
+        )
+        receiver.capture(limit=arguments.limit)
+
+
+def _as_json(event: dict[str, Any]) -> str:
+    return json.dumps(event, default=repr)
+
+
+def _as_text(event: dict[str, Any]) -> str:
+    """A line in the form of Celery's --dump."""
+    event = dict(event)
+    at = datetime.fromtimestamp(event.pop("timestamp", 0.0))
+    kind, host = event.pop("type"), event.pop("hostname", "?")
+    uuid = event.pop("uuid", None)
+    what = kind.replace("-", " ")
+    if uuid:
+        what += f": {event.pop('name', '')}({uuid})"
+    fields = ", ".join(f"{name}={value}" for name, value in sorted(event.items()))
+    return f"{host} [{at}] {what} {fields}".rstrip()
+
+
+def _table(app: Any) -> None:
+    state = app.events.State()
+
+    def capture() -> None:
+        with app.connection_for_read() as connection:
+            app.events.Receiver(connection, handlers={"*": state.event}).capture(limit=None)
+
+    threading.Thread(target=capture, name="events", daemon=True).start()
+    renewed = 0.0
+    while True:
+        if monotonic() - renewed > _RENEW_SECONDS:
+            renewed = monotonic()
+            app.control.enable_events()
+        sleep(_DRAW_SECONDS)
+        size = shutil.get_terminal_size()
+        lines = state.freeze_while(drawing, state, size.columns, size.lines - 1)
+        print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
+
+
+def drawing(state: Any, columns: int, lines: int) -> list[str]:
+    """The table as lines: workers first, then the latest tasks."""
+    workers = sorted(state.workers.values(), key=lambda each: str(each.hostname))
+    shown = [f"{'WORKER':<40} {'STATUS':<8} {'ACTIVE':>6} {'DONE':>9}  LOAD"]
+    for worker in workers:
+        load = ", ".join(str(each) for each in worker.loadavg or ())
+        shown.append(
+            f"{worker.hostname!s:<40.40} {worker.status_string:<8} {worker.active or 0:>6} "
+            f"{worker.processed or 0:>9}  {load}"
+        )
+    shown += ["", f"{'UUID':<36} {'TASK':<30} {'WORKER':<24} {'TIME':<8} STATE"]
+    room = max(lines - len(shown), 0)
+    for uuid, task in state.tasks_by_time(limit=room * state.heap_multiplier):
+        if len(shown) >= lines:
+            break
+        at = datetime.fromtimestamp(task.timestamp or 0).strftime("%H:%M:%S")
+        host = task.worker.hostname if task.worker is not None else task.client
+        shown.append(f"{uuid:<36} {task.name or '?'!s:<30.30} {host or ''!s:<24.24} {at:<8} {task.state}")
+    return [line[:columns] for line in shown]

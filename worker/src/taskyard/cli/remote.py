@@ -1,0 +1,120 @@
+"""What `inspect`, `control` and `status` share: sending a command to workers and showing the answers.
+
+Exit codes are Celery's: 69 when nobody answers, 2 for a command that does not exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pprint import pformat
+from typing import Any
+
+from taskyard.cli.find_app import find_app
+from taskyard.errors import ImproperlyConfigured
+from taskyard.worker.remote.panel import CommandInfo, load_commands
+
+#: Nobody answered in time (EX_UNAVAILABLE of sysexits.h).
+UNAVAILABLE = 69
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that all of them have."""
+    parser.add_argument(
+        "-t", "--timeout", type=float, default=None, help="seconds to wait for replies (default 1)"
+    )
+    parser.add_argument("-d", "--destination", default=None, help="names of nodes, with commas (default all)")
+    parser.add_argument("-j", "--json", action="store_true", help="print the replies as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the replies only")
+
+
+def add_method(parser: argparse.ArgumentParser, kind: str) -> None:
+    """The command's own arguments, and --list."""
+    parser.add_argument("method", nargs="?", help=f"what to {kind}; --list names all")
+    parser.add_argument("arguments", nargs="*", help="the arguments of that command")
+    parser.add_argument("--list", action="store_true", help=f"list what there is to {kind}, and end")
+
+
+def nodes(arguments: argparse.Namespace) -> list[str] | None:
+    """The nodes of --destination."""
+    names = [name.strip() for name in (arguments.destination or "").split(",") if name.strip()]
+    return names or None
+
+
+def commands_of(kind: str) -> dict[str, CommandInfo]:
+    """The commands to show, by name."""
+    known = load_commands().meta
+    return {name: known[name] for name in sorted(known) if known[name].type == kind and known[name].visible}
+
+
+def show_list(kind: str) -> None:
+    """Print all commands."""
+    for name, info in commands_of(kind).items():
+        print(f"{name} {info.signature or ''}".rstrip())
+        print(f"    {info.help}")
+
+
+def chosen(kind: str, arguments: argparse.Namespace) -> tuple[Any, str, CommandInfo]:
+    """App, command and what is known of it."""
+    app = find_app(arguments.app, arguments.workdir)  # first: an app may bring commands of its own
+    choices = commands_of(kind)
+    if arguments.method not in choices:
+        raise ImproperlyConfigured(
+            f"{kind} {arguments.method or ''}: no such command; there are {', '.join(choices)}"
+        )
+    return app, arguments.method, choices[arguments.method]
+
+
+def compiled(method: str, info: CommandInfo, given: list[str]) -> dict[str, Any]:
+    """The arguments on the command line as the command wants them."""
+    named: dict[str, Any] = {}
+    wanted = info.args or []
+    for (name, kind), text in zip(wanted, given, strict=False):
+        try:
+            named[name] = kind(text)
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(f"{method}: {name} cannot be {text!r}: {error}") from None
+    rest = given[len(wanted) :]
+    if info.variadic:
+        named[info.variadic] = rest
+    elif rest:
+        raise ImproperlyConfigured(f"Command {method!r} takes arguments: {info.signature or 'none'}")
+    return named
+
+
+def ask(arguments: argparse.Namespace, request: Any, *, show_reply: bool) -> int:
+    """Carry out `request(callback)`, show the replies as they come, and return the exit code."""
+
+    def show(replies: dict[str, Any]) -> None:
+        for node, reply in replies.items():
+            print(_shown(node, reply) if show_reply else f"->  {node}: {_status(reply)}", flush=True)
+
+    replies = request(None if arguments.json else show)
+    if not replies:
+        print("Error: No nodes replied within time constraint", file=sys.stderr)
+        return UNAVAILABLE
+    if arguments.json:
+        print(json.dumps(replies, default=repr))
+    elif not arguments.quiet:
+        count = len(replies)
+        print(f"\n{count} {'node' if count == 1 else 'nodes'} online.")
+    return 0
+
+
+def _status(reply: Any) -> str:
+    return "ERROR" if isinstance(reply, dict) and "error" in reply else "OK"
+
+
+def _shown(node: str, reply: Any) -> str:
+    body = reply
+    if isinstance(reply, dict) and len(reply) == 1:
+        body = reply.get("ok", reply.get("error", reply))
+    if isinstance(body, list):
+        text = (
+            "\n".join(f"* {each if isinstance(each, str) else pformat(each)}" for each in body) or "- empty -"
+        )
+    else:
+        text = body if isinstance(body, str) else pformat(body)
+    indented = "\n".join(f"    {line}" for line in text.splitlines())
+    return f"->  {node}: {_status(reply)}\n{indented}"
