@@ -129,6 +129,7 @@ class Worker:
     def _assemble(self, catch_signals: bool) -> None:
         from taskyard.result.store import open_store
         from taskyard.result.store_thread import StoreThread
+        from taskyard.worker.chord_sweeper import ChordSweeper
 
         options, conf = self.options, self.app.conf
         loop = self.loop = Loop()
@@ -137,6 +138,8 @@ class Worker:
             signals.install(self)
         self.pool.attach(loop)
         self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node))
+        if self._store_url:
+            ChordSweeper(self.app, loop)
         limits = Limits(options.time_limit, options.soft_time_limit)
         self.consumer = Consumer(self.app, loop, self.pool, self.settler, self.state, self.rules, limits)
         self.flow = Flow(options.prefetch_multiplier, self.pace, self.consumer, self.pool)
