@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration e2e lint format crds bench-start clean
+.PHONY: help demo down test unit integration conformance e2e lint format crds bench-start clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,14 +28,18 @@ demo: $(STAMP) ## Bring up a cluster, install Taskyard, run 300 tasks through it
 down: $(STAMP) ## Remove everything that `make demo` and `make test` made, also after a crash
 	@$(PY) -m tests.cluster down --all
 
-test: lint ## Run every test: unit, integration, e2e on a real cluster
-	@$(PY) -m tests.tiers unit integration e2e
+test: lint ## Run every test: unit, integration, conformance, e2e on a real cluster
+	@$(PY) -m tests.tiers unit integration conformance e2e
 
 unit: $(STAMP) ## Run the unit tests (under a minute)
 	@$(PY) -m tests.tiers unit
 
 integration: $(STAMP) ## Run the tests on real brokers
 	@$(PY) -m tests.tiers integration
+
+conformance: $(STAMP) ## Run Celery's own suites, the pains and KILLS=n random kills (an hour)
+	@KILLS=$(or $(KILLS),100) $(PY) -m pytest tests/conformance --ignore=tests/conformance/test_fast.py -q
+	@$(PY) -m tests.conformance
 
 e2e: $(STAMP) ## Run the tests on a real Kubernetes cluster
 	@$(PY) -m tests.tiers e2e

@@ -20,6 +20,7 @@ BUILD = ROOT / "build" / "tests"
 RUNS = {
     "unit": [["tests/unit", "-n", "2"]],
     "integration": [["tests/integration", "-n", "2", "--dist", "loadfile"]],
+    "conformance": [["tests/conformance", "-m", "not slow", "-n", "2"]],
     "e2e": [
         ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "4", "--dist", "loadgroup"],
         ["tests/e2e/cluster"],
@@ -67,7 +68,7 @@ def main(tiers: list[str]) -> int:
     if unknown or not tiers:
         sys.exit(f"usage: python -m tests.tiers {'|'.join(RUNS)} ...")
     BUILD.mkdir(parents=True, exist_ok=True)
-    if {"integration", "e2e"} & set(tiers):
+    if {"integration", "conformance", "e2e"} & set(tiers):
         install_servers()
     preparing = None
     if "e2e" in tiers:

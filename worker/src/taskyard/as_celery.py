@@ -36,11 +36,9 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.bin": "taskyard.cli",
         "celery.bootsteps": "taskyard.worker.steps",
         "celery.concurrency": "taskyard.pool",
-        "celery.states": "taskyard.result.states",
         "celery.utils.dispatch": "taskyard.signals",
         "celery.utils.saferepr": "taskyard.message.saferepr",
         "celery.worker.request": "taskyard.context",
-        "celery.worker.control": "taskyard.worker.remote",
     }
 )
 
@@ -50,6 +48,15 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "celery": {"Celery": "taskyard.app:App"},
         "celery.app": {"Celery": "taskyard.app:App"},
         "celery.app.base": {"Celery": "taskyard.app:App"},
+        "celery.app.task": {"Context": "taskyard.context:Request"},
+        "celery.utils": {
+            "cached_property": "kombu.utils.objects:cached_property",
+            "gen_unique_id": "taskyard.message.identity:new_id",
+            "nodename": "taskyard.utils.nodenames:nodename",
+            "nodesplit": "taskyard.utils.nodenames:nodesplit",
+            "uuid": "taskyard.message.identity:new_id",
+            "worker_direct": "taskyard.utils.nodenames:worker_direct",
+        },
     }
 )
 
