@@ -39,6 +39,8 @@ class DjangoFixup:
         here = os.getcwd()
         if here not in sys.path:
             sys.path.insert(0, here)
+        if app.task_cls == type(app).task_cls:
+            app.task_cls = "taskyard.contrib.django.task:DjangoTask"
         uid = f"taskyard.django.{id(app)}"
         signals.import_modules.connect(self.set_up, sender=app, weak=False, dispatch_uid=uid)
         signals.worker_init.connect(self.on_worker_init, weak=False, dispatch_uid=uid)
@@ -57,8 +59,8 @@ class DjangoFixup:
 
             run_checks()
 
-    def installed_apps(self) -> list[str]:
-        """The packages whose tasks `autodiscover_tasks()` imports."""
+    def autodiscover_tasks(self) -> list[str]:
+        """The packages whose tasks the app imports."""
         from django.apps import apps
 
         if not apps.ready:
