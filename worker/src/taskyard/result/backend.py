@@ -376,6 +376,9 @@ class Backend(ChordSupport, Polling):
     def process_cleanup(self) -> None:
         """After a child's last task."""
 
+    #: on_task_call() has something to do.
+    prepares_calls = False
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """A task is about to be sent."""
 
