@@ -195,7 +195,7 @@ class AmqpLink(Link):
     def _grave(self, queue: str) -> str | None:
         """The dead-letter queue of a queue; None where RabbitMQ knows it."""
         rule = self._dead_letters.get(queue)
-        if rule is not None and rule.get("queue"):
+        if rule is not None and rule.get("queue") and not rule.get("native"):
             return str(rule["queue"])
         arguments = getattr(self.queues.get(queue), "queue_arguments", None) or {}
         return None if "x-dead-letter-exchange" in arguments else f"{queue}.dead"

@@ -52,8 +52,8 @@ class MemoryStore(Store):
     def _connection(self) -> sqlite3.Connection:
         if self.owner != os.getpid():
             raise UnusableDatabaseError(
-                "a memory:// broker lives in one process: take the pool solo in a thread of it, or a sqlite:// "
-                "broker"
+                "a memory:// broker lives in one process: take the pool solo in a thread of it, or "
+                "sqlite:// as broker"
             )
         return self._memory.connection
 

@@ -220,6 +220,24 @@ class Store:
         query = f"DELETE FROM messages WHERE queue = ? AND {_READY}"  # noqa: S608
         return self._connection.execute(query, (queue,)).rowcount
 
+    def ready_after(self, queue: str, after: int, count: int) -> list[Row]:
+        """Ready messages of a queue by age, beginning behind an id; takes nothing."""
+        query = f"SELECT id, envelope FROM messages WHERE queue = ? AND {_READY} AND id > ?"  # noqa: S608
+        rows = self._read(query + " ORDER BY id LIMIT ?", (queue, after, count))
+        return [Row(id, queue, envelope) for id, envelope in rows]
+
+    def requeue_anew(self, queue: str, message: int, target: str, priority: int, envelope: bytes) -> int:
+        """Put a ready message into another queue as if it had just come; returns 1, or 0 if it is gone."""
+        done = self.delete_ready(queue, message)
+        if done:
+            self.put(target, priority, envelope)
+        return done
+
+    def delete_ready(self, queue: str, message: int) -> int:
+        """Delete a message that nobody works on; returns 1, or 0 if it is gone."""
+        query = f"DELETE FROM messages WHERE id = ? AND queue = ? AND {_READY}"  # noqa: S608
+        return self._connection.execute(query, (message, queue)).rowcount
+
     # -- time
 
     def release_due(self, now: float) -> list[str]:

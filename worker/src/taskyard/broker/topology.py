@@ -11,6 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kombu import Connection
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,29 @@ def _bind_existing(connection: Connection, channel: Any, entity: Any) -> Any:
         logger.warning("queue %r exists and may not be bound: %s", entity.name, error)
         return connection.channel()
     return channel
+
+
+def dead_letter_targets(queues: Mapping[str, Any]) -> dict[str, str]:
+    """Queue -> the queue among them that its dead-letter exchange leads to, where arguments name one."""
+    targets = {}
+    for name, queue in queues.items():
+        arguments = queue.queue_arguments or {}
+        exchange = arguments.get("x-dead-letter-exchange")
+        if exchange is None:
+            continue
+        key = arguments.get("x-dead-letter-routing-key") or queue.routing_key or name
+        target = key if exchange == "" else _bound_to(exchange, key, queues)
+        if target is not None:
+            targets[name] = target
+    return targets
+
+
+def _bound_to(exchange: str, key: str, queues: Mapping[str, Any]) -> str | None:
+    for name, queue in queues.items():
+        bound = queue.exchange
+        if bound and bound.name == exchange and (bound.type == "fanout" or queue.routing_key in (key, "#")):
+            return name
+    return None
 
 
 def _reached_by_name(queue: Any) -> bool:

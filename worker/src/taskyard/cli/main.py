@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
-from taskyard.errors import ImproperlyConfigured
+from taskyard.errors import BrokerError, ImproperlyConfigured
 
 USAGE_ERROR = 2
 
@@ -18,6 +19,9 @@ COMMANDS = {
     "control": "tell workers what to do",
     "status": "show which workers are online",
     "events": "watch what happens to tasks and workers",
+    "queues": "show the app's queues and how many messages wait in them",
+    "purge": "throw away what waits in queues",
+    "dead-letters": "list, show, replay or purge messages that could not be delivered or were rejected",
 }
 
 
@@ -32,7 +36,13 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
     parser = _Parser(prog="taskyard", description="A distributed task queue on Celery's wire.")
     parser.add_argument("-A", "--app", help="the app, as module:attribute or module (default: TASKYARD_APP)")
+    parser.add_argument("-b", "--broker", metavar="URL", help="the broker (also: TASKYARD_BROKER_URL)")
+    parser.add_argument(
+        "--result-backend", metavar="URL", help="the result store (also: TASKYARD_RESULT_BACKEND)"
+    )
     parser.add_argument("--workdir", help="change to this directory first")
+    parser.add_argument("-C", "--no-color", action="store_true", help="no colours in a terminal")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no banner")
     parser.add_argument(
         "--as-celery",
         action="store_true",
@@ -55,7 +65,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     given = sys.argv[1:] if argv is None else argv
     only = next((each for each in given if each in COMMANDS), None)
-    arguments = build_parser(only or "").parse_args(given)
+    parser = build_parser(only or "")
+    arguments: argparse.Namespace
+    if only == "worker":
+        # What is left over may be an option of the app's own, which is not known before it is imported.
+        arguments, arguments.rest = parser.parse_known_args(given)
+    else:
+        arguments = parser.parse_args(given)
+    for value, variable in ((arguments.broker, "BROKER_URL"), (arguments.result_backend, "RESULT_BACKEND")):
+        if value:
+            os.environ[f"TASKYARD_{variable}"] = value
     if arguments.as_celery:
         from taskyard import as_celery
 
@@ -65,6 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     except ImproperlyConfigured as error:
         print(f"taskyard: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except BrokerError as error:
+        print(f"taskyard: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

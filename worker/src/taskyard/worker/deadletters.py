@@ -1,11 +1,15 @@
-"""How often a message of a queue may be delivered: TASKYARD_DEAD_LETTERS."""
+"""How often a message of a queue may be delivered, and where it goes then: TASKYARD_DEAD_LETTERS, and the
+dead-letter exchanges of task_queues.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from taskyard.broker.topology import dead_letter_targets
 from taskyard.errors import ImproperlyConfigured
 
 VARIABLE = "TASKYARD_DEAD_LETTERS"
@@ -38,6 +42,22 @@ class DeadLetterRules:
                     f"{VARIABLE}: maxDeliveries of {queue!r} must be a number, not {limit!r}"
                 )
         return cls(rules)
+
+    def for_link(self, queues: Mapping[str, Any], max_deliveries: int) -> dict[str, dict[str, Any]]:
+        """The rules as links want them, with those that queue arguments imply for `queues` (by name).
+
+        The latter are marked as native: RabbitMQ carries them out by itself.
+        """
+        implied = {
+            queue: {"queue": target, "maxDeliveries": max_deliveries, "native": True}
+            for queue, target in dead_letter_targets(queues).items()
+        }
+        return {**implied, **self.rules}
+
+    def target(self, queue: str, queues: Mapping[str, Any]) -> str:
+        """The dead-letter queue of a queue."""
+        rule = self.for_link(queues, 0).get(queue) or {}
+        return str(rule.get("queue") or f"{queue}.dead")
 
     def limit(self, queue: str) -> int | None:
         """Deliveries allowed for messages of the queue; None if no rule says so."""

@@ -204,7 +204,7 @@ class Worker:
             self.queues,
             self.consumer.on_delivery,
             worker_id=self.node,
-            dead_letters=self.rules.rules,
+            dead_letters=self.rules.for_link(self.app.router.queues, self.app.conf.task_max_deliveries),
             still_running=self.consumer.kept_tags,
             limits=self._limits,
             url=url,
