@@ -33,7 +33,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         (["-A", "jobs:record", "worker"], "not a taskyard.App"),
         (["-A", "broken", "worker"], "ZeroDivisionError"),
         (["-A", "wrong_setting", "worker"], "did you mean 'task_acks_late'"),
-        (["-A", "jobs", "worker", "-P", "gevent"], "choose prefork or solo"),
+        (["-A", "jobs", "worker", "-P", "gvent"], "there is no such pool: choose prefork"),
         (["-A", "jobs", "worker", "-c", "0"], "at least 1"),
         (["-A", "jobs", "worker", "-c", "many"], "at least 1"),
         (["-A", "jobs", "worker", "--loglevel", "loud"], "--loglevel"),

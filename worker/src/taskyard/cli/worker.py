@@ -1,162 +1,139 @@
-"""`taskyard worker`: its arguments, and the start of a worker from them."""
+"""`taskyard worker`: the start of a worker from its arguments."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from taskyard.cli.worker_arguments import add_arguments
 from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from taskyard.app import App
-    from taskyard.worker.worker import Options
+    from taskyard.log import LogOptions
+    from taskyard.worker.worker import Worker
 
-#: Pools that exist.
-POOLS = ("prefork", "solo")
-#: Other names for them, as Celery has.
-_POOL_ALIASES = {"processes": "prefork"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Celery's names where Celery has the option."""
-    add = parser.add_argument
-    add(
-        "-Q",
-        "--queues",
-        default=None,
-        help="queues to consume, with commas (default: the app's default queue)",
-    )
-    add(
-        "-c",
-        "--concurrency",
-        type=_positive,
-        default=None,
-        help="how many tasks at the same time (default: CPUs)",
-    )
-    add("-P", "--pool", default=None, help="prefork (default) or solo")
-    add(
-        "-n", "--hostname", default=None, help="the node's name (default: TASKYARD_NODENAME or taskyard@host)"
-    )
-    add("-l", "--loglevel", default="info", type=str.lower, help="debug, info, warning, error or critical")
-    add(
-        "--prefetch-multiplier",
-        type=_positive,
-        default=None,
-        help="messages fetched for each slot (default 1)",
-    )
-    add("--max-tasks-per-child", type=_positive, default=None, help="replace a child after so many tasks")
-    add("--max-memory-per-child", type=_positive, default=None, help="replace a child above so many KiB")
-    add("--time-limit", type=_seconds, default=None, help="seconds after which a task's process is killed")
-    add(
-        "--soft-time-limit",
-        type=_seconds,
-        default=None,
-        help="seconds after which SoftTimeLimitExceeded is raised",
-    )
-    add(
-        "--http",
-        default=None,
-        metavar="HOST:PORT",
-        help="serve health, state and metrics (default: TASKYARD_HTTP)",
-    )
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
-    return value
+__all__ = ["add_arguments", "run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a worker until it is stopped; returns its exit code."""
     from taskyard.cli.find_app import find_app
-    from taskyard.log import LEVELS, setup_logging
+    from taskyard.log import LEVELS
 
     if arguments.loglevel not in LEVELS:
         raise ImproperlyConfigured(
             f"--loglevel must be one of {', '.join(LEVELS)}, not {arguments.loglevel!r}"
         )
     app = find_app(arguments.app, arguments.workdir)
-    options = options_from(arguments, app)
-    setup_logging(arguments.loglevel, app.conf.worker_log_format)
+    worker, log = _prepare(app, arguments)
+    _go_to_background(arguments, worker.node)
+    _log_and_greet(worker, log, quiet=arguments.quiet)
+    if worker.options.purge:
+        _purge(app)
+    code = worker.run()
+    if worker.restart_wanted:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  the same command again
+    return code
+
+
+def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOptions]:
+    """All that can be wrong is found here, before anything is started."""
+    from dataclasses import replace
+
     from taskyard.broker.connection import connect
+    from taskyard.cli.daemon import check_pidfile, refuse_pickle_for_root
+    from taskyard.cli.user_options import parse_user_options
+    from taskyard.cli.worker_options import expand_node, node_name, options_from
+    from taskyard.log import LogOptions
     from taskyard.result.opening import find_backend
+    from taskyard.signals import celeryd_init, import_modules
     from taskyard.worker.worker import Worker
 
-    connect(app.conf.effective_broker_url())  # opens nothing, but refuses what can never be opened
-    backend = app.conf.effective_result_backend()
+    arguments.user = parse_user_options(app, arguments.rest)
+    node = node_name(arguments)
+    for name in (arguments.include or "").split(","):
+        if name.strip():
+            _import(name.strip())
+    if import_modules:
+        import_modules.send(sender=app)
+    conf = app.conf
+    refuse_pickle_for_root(conf.accept_content)
+    worker = Worker(app, hostname=node)
+    if celeryd_init:
+        celeryd_init.send(sender=node, instance=worker, conf=conf, options=vars(arguments))
+    log = LogOptions.from_settings(
+        conf,
+        level=arguments.loglevel,
+        file=expand_node(arguments.logfile, node),
+        json=arguments.json_logs or os.environ.get("TASKYARD_LOG") == "json",
+        **({"color": False} if arguments.no_color else {}),
+    )
+    options = replace(options_from(arguments, app, node), log=log.as_arguments())
+    connect(conf.effective_broker_url())  # opens nothing, but refuses what can never be opened
+    backend = conf.effective_result_backend()
     if backend:
         find_backend(backend)
-    print(_banner(app, options), file=sys.stderr, flush=True)
-    return Worker(app, options).run()
+    if arguments.pidfile:
+        check_pidfile(expand_node(arguments.pidfile, node) or "")
+    worker.configure(options)
+    return worker, log
 
 
-def options_from(arguments: argparse.Namespace, app: App) -> Options:
-    """Command line over environment over settings."""
-    from taskyard.worker.health import split_address
-    from taskyard.worker.worker import Options, grace_from_environment
-
-    conf = app.conf
-    name = arguments.pool or conf.worker_pool
-    pool = _POOL_ALIASES.get(name, name)
-    if pool not in POOLS:
-        raise ImproperlyConfigured(f"-P {name}: this pool is not available yet: choose prefork or solo")
-    queues = [
-        each.strip() for each in (arguments.queues or conf.task_default_queue).split(",") if each.strip()
-    ]
-    if not queues:
-        raise ImproperlyConfigured("-Q names no queue")
-    concurrency = (
-        1 if pool == "solo" else arguments.concurrency or conf.worker_concurrency or os.cpu_count() or 1
-    )
-    http = arguments.http or os.environ.get("TASKYARD_HTTP") or None
-    if http:
-        split_address(http)
-    hard = arguments.time_limit or conf.task_time_limit
-    soft = arguments.soft_time_limit or conf.task_soft_time_limit
-    if hard and soft and soft > hard:
-        raise ImproperlyConfigured(f"--soft-time-limit {soft:g} must not be above --time-limit {hard:g}")
-    if pool == "solo" and (hard or soft):
-        raise ImproperlyConfigured("time limits need processes: choose -P prefork")
-    return Options(
-        queues=tuple(dict.fromkeys(queues)),
-        concurrency=concurrency,
-        pool=pool,
-        nodename=arguments.hostname or os.environ.get("TASKYARD_NODENAME") or None,
-        http=http,
-        prefetch_multiplier=arguments.prefetch_multiplier or conf.worker_prefetch_multiplier,
-        max_tasks_per_child=arguments.max_tasks_per_child or conf.worker_max_tasks_per_child,
-        max_memory_per_child=arguments.max_memory_per_child or conf.worker_max_memory_per_child,
-        time_limit=hard,
-        soft_time_limit=soft,
-        grace_seconds=grace_from_environment(),
-    )
+def _import(name: str) -> None:
+    try:
+        import_module(name)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"-I {name}: {error}") from None
 
 
-def _banner(app: App, options: Options) -> str:
+def _go_to_background(arguments: argparse.Namespace, node: str) -> None:
+    from taskyard.cli import daemon
+    from taskyard.cli.worker_options import expand_node
+
+    if arguments.detach:
+        daemon.detach()
+    if arguments.umask is not None or arguments.detach:
+        os.umask(0o022 if arguments.umask is None else arguments.umask)
+    pidfile = expand_node(arguments.pidfile, node)
+    if pidfile:
+        daemon.write_pidfile(pidfile)
+    daemon.drop_privileges(arguments.uid, arguments.gid)
+
+
+def _log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:
+    from taskyard.log import setup_logging
+    from taskyard.signals import celeryd_after_setup
+
+    setup_logging(log)
+    if celeryd_after_setup:
+        celeryd_after_setup.send(sender=worker.node, instance=worker, conf=worker.app.conf)
+        # A receiver may have selected other queues.
+        worker.state.queues[:] = list(worker.app.router.queues.consume_from)
+    if not quiet:
+        print(_banner(worker), file=sys.__stderr__, flush=True)
+
+
+def _purge(app: App) -> None:
+    count = app.control.purge()
+    if count:
+        print(f"purge: Erased {count} message{'s' if count > 1 else ''} from the queue.", file=sys.__stdout__)
+
+
+def _banner(worker: Worker) -> str:
     from taskyard import __version__
     from taskyard.broker.connection import without_password
 
+    app, options = worker.app, worker.options
     broker = without_password(app.conf.effective_broker_url())
-    results = without_password(app.conf.effective_result_backend() or "disabled")
+    results = without_password(str(app.conf.effective_result_backend() or "disabled"))
+    size = "{1}..{0}".format(*options.autoscale) if options.autoscale else str(options.concurrency)
     return (
         f"taskyard {__version__} worker: app {app.main or '__main__'}, broker {broker}, results {results}, "
-        f"queues {','.join(options.queues)}, "
-        f"pool {options.pool} x {options.concurrency}, {len(app.tasks)} tasks"
+        f"queues {','.join(worker.state.queues)}, "
+        f"pool {options.pool} x {size}, {len(app.tasks)} tasks"
     )

@@ -16,7 +16,6 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
-from taskyard.client.signature import refuse_unsupported
 from taskyard.context import Request, current
 from taskyard.errors import (
     Ignore,
@@ -157,8 +156,6 @@ class Runner:
             return self._not_registered(job, request)
         attempt = Attempt(job, task, request, current.set((task, request)), began)
         try:
-            if embed:
-                refuse_unsupported(embed)
             if signals.task_prerun:
                 signals.task_prerun.send(sender=task, task_id=job.id, task=task, args=args, kwargs=kwargs)
             if self._progress is not None and self._recorder.tracks_start(task, request):

@@ -27,7 +27,7 @@ def main() -> None:
     import socket
     from importlib import import_module
 
-    from taskyard.log import name_process, setup_logging
+    from taskyard.log import LogOptions, name_process, setup_logging
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
     from taskyard.pool.child import child_main
@@ -44,7 +44,7 @@ def main() -> None:
     for extra in child.imports:
         import_module(extra)
     if child.log is not None:
-        setup_logging(**child.log)
+        setup_logging(LogOptions(**child.log))
     child_main(app, child, sock, board, parent)  # type: ignore[arg-type]
 
 

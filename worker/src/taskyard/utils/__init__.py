@@ -1,0 +1,1 @@
+"""Paths that Celery's users import; the code behind them stands elsewhere."""

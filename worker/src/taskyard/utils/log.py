@@ -1,0 +1,42 @@
+"""Loggers for tasks, under the path that Celery's users import."""
+
+from __future__ import annotations
+
+import logging
+
+from taskyard.log import TASK_LOGGERS, LoggingProxy, level_of
+
+__all__ = ("LoggingProxy", "get_logger", "get_task_logger", "mlevel", "task_logger")
+
+#: The parent of all task loggers.
+task_logger = logging.getLogger(TASK_LOGGERS[0])
+_RESERVED = {"celery", "taskyard", *TASK_LOGGERS}
+
+
+def get_logger(name: str) -> logging.Logger:
+    """A logger by its name."""
+    return logging.getLogger(name)
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """A logger whose lines carry the running task's name and id (worker_task_log_format)."""
+    if name in _RESERVED:
+        raise RuntimeError(f"Logger name {name!r} is reserved!")
+    logger = logging.getLogger(name)
+    if not _is_below(logger, task_logger):
+        logger.parent = task_logger
+    return logger
+
+
+def _is_below(logger: logging.Logger, other: logging.Logger) -> bool:
+    parent: logging.Logger | None = logger
+    while parent is not None:
+        if parent is other:
+            return True
+        parent = parent.parent
+    return False
+
+
+def mlevel(level: str | int) -> int:
+    """The number of a level's name."""
+    return level_of(level)
