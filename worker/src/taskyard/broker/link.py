@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.connection import connect_as_configured
@@ -184,6 +185,7 @@ class VirtualLink(Link):
     """
 
     keeps_deliveries = True
+    _loop: Any = None
 
     def _delivery(self, queue: str, raw: Any) -> Delivery:
         info = raw.delivery_info or {}
@@ -235,8 +237,25 @@ class VirtualLink(Link):
         self.channel.basic_ack(delivery.tag)
 
     def defer(self, delivery: Delivery, due: float) -> None:
-        """In one step: to the schedule, and released."""
-        self.channel.defer(delivery.tag, due)
+        """In one step: to the schedule, and released.  A broadcast is in no queue of the broker: it waits
+        here.
+        """
+        if delivery.queue not in getattr(self.channel, "_fanout_queues", ()):
+            self.channel.defer(delivery.tag, due)
+            return
+        self.channel.basic_ack(delivery.tag)
+        self._loop.call_later(due - time(), self._deliver_again, delivery)
+
+    def _deliver_again(self, delivery: Delivery) -> None:
+        if self.alive and self.consuming:
+            self.channel.qos.append(None, delivery.tag)
+            delivery.settled = False
+            self._on_delivery(delivery)
+
+    def register(self, loop: Any) -> None:
+        """Let the loop drive the connection."""
+        self._loop = loop
+        super().register(loop)
 
     def flush(self) -> None:
         """Send the buffered settlements."""

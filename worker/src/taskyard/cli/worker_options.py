@@ -90,9 +90,7 @@ def select_queues(app: App, arguments: argparse.Namespace) -> tuple[str, ...]:
         try:
             queues.select(names)
         except KeyError as error:
-            raise ImproperlyConfigured(
-                f"-Q: there is no queue {error} in task_queues, and task_create_missing_queues is off"
-            ) from None
+            raise ImproperlyConfigured(f"-Q: {error}") from None
     if arguments.exclude_queues:
         queues.deselect(_names(arguments.exclude_queues))
     if app.conf.worker_direct:
