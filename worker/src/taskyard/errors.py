@@ -22,6 +22,18 @@ class NotSupported(TaskyardError):  # noqa: N818
     """The message asks for something that this version cannot do; nothing was dropped silently."""
 
 
+class TaskyardWarning(UserWarning):
+    """What Taskyard warns of."""
+
+
+class AlwaysEagerIgnored(TaskyardWarning):
+    """send_task sends, whatever task_always_eager says."""
+
+
+class DuplicateTaskNameWarning(TaskyardWarning):
+    """Two functions claim the same task name, and the settings are not strict: the first has it."""
+
+
 class MalformedMessage(TaskyardError):  # noqa: N818
     """A message that is no task message; `reason` goes into the dead-letter header."""
 
@@ -81,6 +93,12 @@ class MaxRetriesExceededError(TaskError):
         super().__init__(*args)
         self.task_args = task_args
         self.task_kwargs = task_kwargs or {}
+
+
+class InvalidTaskError(TaskError):
+    """The task's message or definition makes no sense."""
+
+    wire_module = "celery.exceptions"
 
 
 class TaskRevokedError(TaskError):
@@ -168,18 +186,33 @@ class Retry(TaskPredicate):
     def __init__(
         self,
         message: str | None = None,
-        exc: BaseException | None = None,
+        exc: BaseException | str | None = None,
         when: float | datetime | None = None,
+        is_eager: bool = False,
+        sig: Any = None,
     ) -> None:
         super().__init__(message, exc, when)
         self.message = message
-        self.exc = exc
+        #: The exception, and its representation (all that is known of it where it came as text).
+        self.exc = None if isinstance(exc, str) else exc
+        self.excs = exc if isinstance(exc, str) else repr(exc) if exc is not None else None
         self.when = when
+        self.is_eager = is_eager
+        #: What was sent, or in an eager run is to be applied.
+        self.sig = sig
+
+    def humanize(self) -> str:
+        """When, in words."""
+        return f"in {self.when}s" if isinstance(self.when, (int, float)) else f"at {self.when}"
 
     def __str__(self) -> str:
-        when = f"in {self.when}s" if isinstance(self.when, (int, float)) else f"at {self.when}"
-        text = self.message or f"Retry {when}"
-        return f"{text}: {self.exc!r}" if self.exc is not None else text
+        if self.message:
+            return self.message
+        text = f"Retry {self.humanize()}"
+        return f"{text}: {self.excs}" if self.excs else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.exc, self.when)
 
 
 class Postpone(TaskPredicate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import AlreadyRegistered, NotRegistered
@@ -20,36 +20,30 @@ def __getattr__(name: str) -> Any:
     return get_current_app().tasks
 
 
-class Registry:
+class Registry(dict[str, "Task[..., Any]"]):
     """name -> Task; a second function under a name is refused, the same one again is fine (reloads)."""
 
-    def __init__(self) -> None:
-        self._tasks: dict[str, Task[..., Any]] = {}
-
-    def register(self, task: Task[..., Any]) -> None:
+    def register(self, task: Any) -> None:
         """Add a task under its name."""
-        known = self._tasks.get(task.name)
-        if known is not None and known.origin != task.origin:
+        if not task.name:
+            raise ValueError(f"the task {task!r} has no name")
+        instance: Any = task() if inspect.isclass(task) else task
+        known = self.get(instance.name)
+        if known is not None and known is not instance and known.origin != instance.origin:
             raise AlreadyRegistered(
-                f"task name {task.name!r} is taken by {known.origin}; give one of them another name=..."
+                f"task name {instance.name!r} is taken by {known.origin}; give one of them another name=..."
             )
-        self._tasks[task.name] = task
+        self[instance.name] = instance
 
-    def find(self, name: str) -> Task[..., Any] | None:
-        """The task of that name, or None."""
-        return self._tasks.get(name)
-
-    def __getitem__(self, name: str) -> Task[..., Any]:
+    def unregister(self, name: Any) -> None:
+        """Remove a task, or the task of that name; NotRegistered if it is not there."""
         try:
-            return self._tasks[name]
+            del self[getattr(name, "name", name)]
         except KeyError:
             raise NotRegistered(name) from None
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._tasks
+    #: The task of that name, or None.
+    find = dict.get
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tasks)
-
-    def __len__(self) -> int:
-        return len(self._tasks)
+    def __missing__(self, name: str) -> Any:
+        raise NotRegistered(name)

@@ -78,7 +78,9 @@ class LimitedTask(Task[..., Any]):
         if "run" not in vars(cls) and "limits" not in vars(cls):
             return
         run = inspect.getattr_static(cls, "run")
-        cls._rules = tuple(sorted(cls.limits, key=lambda rule: _ORDER.get(type(rule), 0))) if cls.limits else ()
+        cls._rules = (
+            tuple(sorted(cls.limits, key=lambda rule: _ORDER.get(type(rule), 0))) if cls.limits else ()
+        )
         if not cls._rules or run is inspect.getattr_static(LimitedTask, "run"):
             return
         free = isinstance(run, staticmethod)
@@ -93,7 +95,9 @@ class LimitedTask(Task[..., Any]):
         guarded = _guarded(function)
         cls.run = staticmethod(guarded) if free else guarded  # type: ignore[method-assign]
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(  # type: ignore[override]
+        self, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> Any:
         """As Task.apply_async; a duplicate by Once is not sent, and the result of the first returned."""
         rule = next((each for each in self._rules if isinstance(each, Once)), None)
         if rule is None or any(options.get(name) for name in _WORKFLOW) or _eager(self.app):

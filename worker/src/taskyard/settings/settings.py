@@ -135,6 +135,13 @@ class Settings(_Typed, MutableMapping[str, Any]):
             self.after_load()
         return self
 
+    def reload(self) -> None:
+        """Read the sources again at the next look at a value."""
+        with self._lock:
+            for name in NAMES:
+                self.__dict__.pop(name, None)
+            self.__dict__["_loaded"] = False
+
     @property
     def configured(self) -> bool:
         """Whether the sources have been read."""

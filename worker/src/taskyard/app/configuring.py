@@ -1,0 +1,133 @@
+"""How an app comes to its settings, and to its periodic tasks, which are settings too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from taskyard.app.state import AppState
+from taskyard.errors import ImproperlyConfigured
+from taskyard.settings import Settings
+from taskyard.settings.source import load, read
+
+#: Names a module with settings where `config_from_object` was not called.
+CONFIG_MODULE = "CELERY_CONFIG_MODULE"
+
+
+class Configuring(AppState):
+    """`app.conf` and what fills it."""
+
+    _config_source: Any = None
+    _config_source_silent = False
+    _pending_periodic: list[Callable[[], None]]
+
+    def _make_conf(self) -> Settings:
+        conf = Settings()
+        conf.before_load = self._before_configure
+        conf.after_load = self._after_configure
+        conf.add_source(self._read_config)
+        return conf
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> Any:
+        """Take settings from a module, an object or a mapping (or "module", "module:attribute").
+
+        With a namespace only names that begin with it count: CELERY_BROKER_URL.  It is read at the first look
+        at a setting, at once with `force`; `silent` ignores that it cannot be imported.
+        """
+        self._config_source, self._config_source_silent = obj, silent
+        if namespace:
+            self.namespace = namespace
+        if self.conf.configured:
+            self.conf.reload()
+        elif force:
+            self.conf.finalize()
+        return self.conf if force or self.conf.configured else None
+
+    def config_from_envvar(
+        self, variable_name: str, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> Any:
+        """The same with the name of the module in an environment variable."""
+        place = os.environ.get(variable_name)
+        if not place:
+            if silent:
+                return False
+            raise ImproperlyConfigured(
+                f"environment variable {variable_name!r} is empty or not set: it must name the module with "
+                "the settings"
+            )
+        return self.config_from_object(place, silent=silent, force=force, namespace=namespace)
+
+    def add_defaults(self, settings: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Values (or a function that gives them) for settings that nobody has set."""
+        self.conf.add_defaults(settings)
+
+    def _read_config(self) -> dict[str, Any]:
+        source, silent = self._config_source, self._config_source_silent
+        if source is None:
+            source = os.environ.get(CONFIG_MODULE) or None
+            if source is None:
+                return {}
+        if isinstance(source, str):
+            try:
+                source = load(source)
+            except ImportError:
+                if silent:
+                    return {}
+                raise
+        return read(source, self.namespace, strict=self.conf.strict)
+
+    def _before_configure(self) -> None:
+        if self.on_configure:
+            self.on_configure.send(sender=self)
+
+    def _after_configure(self) -> None:
+        pending, self._pending_periodic = self._pending_periodic, []
+        for add in pending:
+            add()
+        if self.on_after_configure:
+            self.on_after_configure.send(sender=self, source=self.conf)
+
+    @property
+    def configured(self) -> bool:
+        """Whether the settings have been read."""
+        return self.conf.configured
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> str:
+        """Let the scheduler send a signature (or a task with arguments); returns the entry's name.
+
+        `schedule` is a crontab or another schedule, a timedelta or seconds.
+        """
+        from taskyard.canvas import signature as signature_of
+
+        if isinstance(sig, dict):
+            signature = signature_of(sig, app=self).clone(args, kwargs)
+        else:
+            signature = signature_of(getattr(sig, "name", sig), args, kwargs, app=self)
+        key = name or repr(signature)
+        entry = {
+            "schedule": schedule,
+            "task": signature.name,
+            "args": signature.args,
+            "kwargs": signature.kwargs,
+            "options": {**signature.options, **options},
+        }
+
+        def add() -> None:
+            self.conf.beat_schedule[key] = entry
+
+        if self.conf.configured:
+            add()
+        else:
+            self._pending_periodic.append(add)
+        return key

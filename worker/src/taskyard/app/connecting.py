@@ -1,0 +1,118 @@
+"""Connections of an app for its users; what the app itself sends goes by `client/producer.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from taskyard.app.state import AppState
+
+if TYPE_CHECKING:
+    from taskyard.client.amqp import AMQP
+
+
+class Connecting(AppState):
+    """kombu connections and producers."""
+
+    _pool: Any = None
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """A kombu connection to consume on, not yet open."""
+        return self._connection(url or self.conf.effective_read_url(), **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """A kombu connection to publish on, not yet open."""
+        return self._connection(url or self.conf.effective_write_url(), **options)
+
+    def connection(self, hostname: str | None = None, **options: Any) -> Any:
+        """A kombu connection to the broker, or to another URL, not yet open."""
+        return self.connection_for_write(hostname, **options)
+
+    broker_connection = connection
+
+    def _connection(
+        self,
+        url: str,
+        transport_options: dict[str, Any] | None = None,
+        connect_timeout: float | None = None,
+        heartbeat: float | None = None,
+        ssl: Any = None,
+        login_method: str | None = None,
+        **parts: Any,
+    ) -> Any:
+        from taskyard.broker.connection import connect
+
+        conf = self.conf
+        timeout = conf.broker_connection_timeout if connect_timeout is None else connect_timeout
+        connection = connect(
+            url,
+            transport_options={**conf.broker_transport_options, **(transport_options or {})},
+            connect_timeout=timeout or 0.0,
+            heartbeat=heartbeat or 0.0,
+            ssl=conf.broker_use_ssl if ssl is None else ssl,
+            login_method=login_method or conf.broker_login_method,
+        )
+        for part in ("userid", "password", "virtual_host", "port", "failover_strategy"):
+            value = parts.pop(part, None)
+            if value is not None:
+                setattr(connection, part, value)
+        if parts:
+            raise TypeError(f"a connection has no option {next(iter(parts))!r}")
+        return connection
+
+    @property
+    def pool(self) -> Any:
+        """kombu's pool of `broker_pool_limit` connections."""
+        if self._pool is None:
+            from kombu.pools import Connections
+
+            self._pool = Connections(limit=self.conf.broker_pool_limit)[self.connection_for_write()]
+        return self._pool
+
+    @contextmanager
+    def connection_or_acquire(self, connection: Any = None, pool: bool = True) -> Iterator[Any]:
+        """The connection, or one from the pool for the time of the `with` block."""
+        if connection is not None:
+            yield connection
+            return
+        source = (
+            self.pool.acquire(block=True, timeout=self.conf.broker_pool_acquire_timeout)
+            if pool
+            else self.connection_for_write()
+        )
+        with source as acquired:
+            yield acquired
+
+    default_connection = connection_or_acquire
+
+    @property
+    def producer_pool(self) -> Any:
+        """kombu's pool of producers on the connections of `pool`."""
+        return self.amqp.producer_pool
+
+    @contextmanager
+    def producer_or_acquire(self, producer: Any = None) -> Iterator[Any]:
+        """The kombu producer, or one from the pool for the time of the `with` block."""
+        if producer is not None:
+            yield producer
+            return
+        with self.producer_pool.acquire(
+            block=True, timeout=self.conf.broker_pool_acquire_timeout
+        ) as acquired:
+            yield acquired
+
+    default_producer = producer_or_acquire
+
+    @cached_property
+    def amqp(self) -> AMQP:
+        """Queues, exchanges, kombu's producers and consumers."""
+        from taskyard.client.amqp import AMQP
+
+        app: Any = self
+        return AMQP(app)
+
+    def select_queues(self, queues: Any = None) -> None:
+        """Consume these queues only."""
+        self.amqp.queues.select(queues)

@@ -1,0 +1,69 @@
+"""Loader: what imports an app's modules, by the methods that programs written for Celery call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskyard.app.app import App
+
+
+class Loader:
+    """`app.loader`."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.task_modules: set[str] = set()
+
+    def now(self, utc: bool = True) -> datetime:
+        """The time."""
+        return datetime.now(UTC) if utc else datetime.now()
+
+    def import_module(self, module: str, package: str | None = None) -> Any:
+        """importlib's."""
+        return import_module(module, package=package)
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
+        """Import, looking in the current directory too."""
+        from taskyard.settings.source import load
+
+        return load(module)
+
+    def import_task_module(self, module: str) -> Any:
+        """Import a module with tasks."""
+        self.task_modules.add(module)
+        return self.import_from_cwd(module)
+
+    def import_default_modules(self) -> list[Any]:
+        """Import all modules with tasks."""
+        return self.app.import_default_modules()
+
+    def autodiscover_tasks(self, packages: Iterable[str], related_name: str = "tasks") -> None:
+        """Import the modules of that name in the packages."""
+        found = self.app.autodiscover_tasks(list(packages), related_name, force=True) or []
+        self.task_modules.update(module.__name__ for module in found)
+
+    @cached_property
+    def default_modules(self) -> tuple[str, ...]:
+        """The modules that the settings name."""
+        return (*self.app.conf.imports, *self.app.conf.include)
+
+    @property
+    def conf(self) -> Any:
+        """The app's settings."""
+        return self.app.conf
+
+
+def run_command_line(app: App, argv: list[str] | None) -> int:
+    """The command line with this app as if -A had named it."""
+    from importlib import import_module
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    main = import_module("taskyard.cli.main").main
+    code: int = main(arguments, app=app)
+    return code

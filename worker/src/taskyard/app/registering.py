@@ -1,0 +1,230 @@
+"""How an app comes to its tasks."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from taskyard import shared
+from taskyard.app.state import AppState
+from taskyard.errors import DuplicateTaskNameWarning
+from taskyard.signals import import_modules
+from taskyard.task import Task as TaskClass
+from taskyard.task import make_task, origin_of
+
+if TYPE_CHECKING:
+    from taskyard.registry import Registry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Registering(AppState):
+    """The decorator, the registry, and finding modules with tasks."""
+
+    #: Class (or its import path) that tasks of this app derive from.
+    task_cls: Any = TaskClass
+
+    @cached_property
+    def Task(self) -> type[TaskClass[..., Any]]:  # noqa: N802  Celery's name
+        """The base class of this app's tasks."""
+        base = resolve(self.task_cls)
+        return type("Task", (base,), {"_app": self, "__module__": base.__module__, "__doc__": base.__doc__})
+
+    @cached_property
+    def tasks(self) -> Registry:
+        """The registry; looking at it finalizes the app."""
+        self.finalize(auto=True)
+        return self._tasks
+
+    @cached_property
+    def annotations(self) -> list[Any]:
+        """The prepared task_annotations."""
+        from taskyard.annotations import prepare
+
+        return prepare(self.conf.task_annotations)
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> TaskClass[P, R]: ...
+
+    @overload
+    def task(
+        self, /, *, bind: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], TaskClass[P, R]]: ...
+
+    @overload
+    def task(self, /, **options: Any) -> Callable[[Callable[P, R]], TaskClass[P, R]]: ...
+
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Make a function a task, as decorator with or without options.
+
+        `base` is the class to derive from, `shared=False` keeps the task out of other apps, `filter` may wrap
+        the task, `lazy` is Celery's and not needed.
+        """
+        share, change = options.pop("shared", True), options.pop("filter", None)
+        options.pop("lazy", None)
+
+        def register(body: Callable[..., Any]) -> Any:
+            task = self._task_from_fun(body, **options)
+            if share:
+                shared.connect_on_app_finalize(lambda app: app._task_from_fun(body, **options))
+            return change(task) if change is not None else task
+
+        if function is None:
+            return register
+        if not callable(function):
+            raise TypeError("@task takes a function, or options by keyword")
+        return register(function)
+
+    def _task_from_fun(
+        self, fun: Callable[..., Any], name: str | None = None, base: Any = None, **options: Any
+    ) -> TaskClass[..., Any]:
+        name = name or self.gen_task_name(fun.__name__, fun.__module__)
+        known = self._tasks.find(name)
+        if known is not None:
+            # A name that this app has is not taken by what another one shares.
+            if known.function is fun or self._announcing:
+                return known
+            if not self.conf.strict:
+                message = f"task name {name!r} is taken by {known.origin}; {origin_of(fun)} is not registered"
+                warnings.warn(DuplicateTaskNameWarning(message), stacklevel=3)
+                return known
+        app: Any = self
+        task = make_task(app, fun, resolve(base) or self.Task, {**options, "name": name})
+        self._tasks.register(task)
+        if self.finalized:
+            type(task).bind(app)
+        return task
+
+    #: Shared tasks are coming in.
+    _announcing = False
+
+    def register_task(
+        self, task: TaskClass[..., Any] | type[TaskClass[..., Any]], **options: Any
+    ) -> TaskClass[..., Any]:
+        """Register an instance (or class) of a class-based task; options become its attributes."""
+        app: Any = self
+        instance: Any = task() if isinstance(task, type) else task
+        kind = type(instance)
+        for option, value in options.items():
+            setattr(instance, option, value)
+        instance.name = instance.name or self.gen_task_name(kind.__name__, kind.__module__)
+        if not instance.origin:
+            instance.origin = f"{kind.__module__}:{kind.__qualname__}"
+        kind._app = self
+        self._tasks.register(instance)
+        if self.finalized:
+            kind.bind(app)
+        registered: TaskClass[..., Any] = instance
+        return registered
+
+    def gen_task_name(self, name: str, module: str | None) -> str:
+        """The name that a function of that name in that module gets: both, with a dot."""
+        module = module or "__main__"
+        if module == "__main__":
+            main = sys.modules["__main__"]
+            spec = getattr(main, "__spec__", None)
+            module = self.main or (spec.name if spec else "__main__")
+        return f"{module}.{name}" if module else name
+
+    def finalize(self, auto: bool = False) -> None:
+        """Add shared and built-in tasks and give all tasks the app's settings; done when tasks are needed."""
+        app: Any = self
+        with self._finalizing:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError("the app is not finalized: call app.finalize() first")
+            import_module("taskyard.canvas.builtins")
+            self.finalized = True
+            self._announcing = True
+            try:
+                shared._announce_app_finalized(app)
+            finally:
+                self._announcing = False
+            for task in list(self._tasks.values()):
+                type(task).bind(app)
+            if self.on_after_finalize:
+                self.on_after_finalize.send(sender=self)
+
+    # -- modules with tasks
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> list[Any] | None:
+        """Import the `tasks` module of each package when the worker starts, or now with `force`.
+
+        Without packages: those of Django's INSTALLED_APPS.
+        """
+        if force:
+            return self._autodiscover(packages, related_name)
+        import_modules.connect(
+            lambda **_: self._autodiscover(packages, related_name), weak=False, sender=self
+        )
+        return None
+
+    def _autodiscover(
+        self, packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None
+    ) -> list[Any]:
+        names = packages() if callable(packages) else packages
+        if names is None:
+            names = self._packages_of_fixups()
+        found = [find_related_module(name, related_name) for name in names]
+        return [module for module in found if module is not None]
+
+    def _packages_of_fixups(self) -> list[str]:
+        fixups = getattr(self, "_fixups", ())
+        return [
+            name
+            for fixup in fixups
+            if hasattr(fixup, "autodiscover_tasks")
+            for name in fixup.autodiscover_tasks()
+        ]
+
+    def import_default_modules(self) -> list[Any]:
+        """Import all modules with tasks: those to discover, and the settings `imports` and `include`."""
+        for _, answer in import_modules.send(sender=self):
+            if isinstance(answer, Exception):
+                raise answer
+        return [import_module(name) for name in (*self.conf.imports, *self.conf.include)]
+
+
+def resolve(place: Any) -> Any:
+    """What an import path "module:Name" (or "module.Name") stands for; anything else is itself."""
+    if not isinstance(place, str):
+        return place
+    from taskyard.settings.source import load
+
+    return load(place)
+
+
+def find_related_module(package: str, related_name: str | None) -> Any:
+    """The module of that name in a package (or in the package that a class path stands in); None without
+    one.  An error within the module is raised.
+    """
+    try:
+        module = import_module(package)
+    except ModuleNotFoundError as error:
+        outer, _, last = package.rpartition(".")
+        if not outer or error.name != package:
+            raise
+        package, module = outer, import_module(outer)
+        if not hasattr(module, last):
+            raise
+    if not related_name:
+        return module
+    name = f"{package}.{related_name}"
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError as error:  # the package is a plain module
+        if error.name not in (package, name):
+            raise
+        spec = None
+    return import_module(name) if spec is not None else None
