@@ -163,10 +163,6 @@ def test_what_cannot_be_run_says_so(app: App) -> None:
     assert run(app, "t", body=b"{}").disposition == MALFORMED
     unknown = run(app, "t")
     assert (unknown.disposition, unknown.state) == (REJECT, "FAILURE")
-    app.task(name="t")(lambda: None)
-    chord = run(app, "t", embed={"chord": {"task": "x"}})
-    assert chord.state == "FAILURE"
-    assert "chord" in str(stored(chord)["the-id"]["result"])
 
 
 def test_hooks_run_in_order(app: App) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 from typing import TYPE_CHECKING, Any
 
-from taskyard.client.signature import send_signature
+from taskyard.canvas.groups import group
+from taskyard.canvas.signatures import maybe_signature
+from taskyard.client.confirming import confirming
 from taskyard.errors import BrokerError, Reject
+from taskyard.result.errbacks import call_errbacks
 
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.context import Request
-    from taskyard.task import Task
 
-logger = logging.getLogger("taskyard.task")
+__all__ = ["call_errbacks", "send_next"]
 
 
 def send_next(app: App, request: Request, value: Any) -> None:
@@ -22,48 +22,26 @@ def send_next(app: App, request: Request, value: Any) -> None:
 
     Without its successors the task is not done: the message goes back and will run again.
     """
-    ids = {"parent_id": request.id, "root_id": request.root_id}
+    options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id}
+    if app.conf.task_inherit_parent_priority:
+        options["priority"] = request.delivery_info.get("priority")
     try:
-        for callback in request.callbacks or ():
-            send_signature(app, callback, (value,), confirmed=True, **ids)
-        chain = request.chain
-        if chain:
-            send_signature(app, chain[-1], (value,), chain=list(chain[:-1]), confirmed=True, **ids)
+        with confirming():
+            for signature in _links(app, request.callbacks or ()):
+                signature.apply_async((value,), **options)
+            chain = request.chain
+            if chain:
+                step = maybe_signature(chain[-1], app=app)
+                step.apply_async((value,), chain=list(chain[:-1]), **options)
     except BrokerError as error:
         raise Reject(error, requeue=True) from error
 
 
-def call_errbacks(app: App, request: Request, error: BaseException, text: str | None) -> None:
-    """Error links of the new style (request, exc, traceback) run here if their task is registered, those of
-    the old style are sent with the task id.
-    """
-    for errback in request.errbacks or ():
-        try:
-            task = app.tasks.find(errback["task"])
-            if task is not None and _takes_more_than_one(task, errback):
-                arguments = [request, error, text, *(errback.get("args") or ())]
-                task(*arguments, **(errback.get("kwargs") or {}))
-            else:
-                send_signature(
-                    app,
-                    errback,
-                    (request.id,),
-                    parent_id=request.id,
-                    root_id=request.root_id,
-                    confirmed=True,
-                )
-        except Exception:
-            logger.exception("Error callback %r of task %s failed", errback.get("task"), request.id)
-
-
-def _takes_more_than_one(task: Task[..., Any], errback: dict[str, Any]) -> bool:
-    try:
-        signature = inspect.signature(task.run)
-    except (TypeError, ValueError):
-        return False
-    count = 0
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return True
-        count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    return count - len(errback.get("args") or ()) > 1
+def _links(app: App, callbacks: Any) -> list[Any]:
+    """Several links are sent as a group, of which they are children; groups among them as their own."""
+    signatures = [maybe_signature(callback, app=app) for callback in callbacks]
+    single = [signature for signature in signatures if not isinstance(signature, group)]
+    if len(signatures) < 2 or not single:
+        return signatures
+    groups = [signature for signature in signatures if isinstance(signature, group)]
+    return [*groups, group(single, app=app)]
