@@ -263,7 +263,7 @@ class Sending(AppState):
             take("declare", None),
             take("retry", None),
             take("retry_policy", None),
-            _DELIVERY_MODES.get(mode, mode),
+            _DELIVERY_MODES.get(delivery_mode, delivery_mode),
             confirmed,
             parent,
         )

@@ -137,7 +137,9 @@ class _Run:
             except Exception as raised:
                 error = raised if isinstance(raised, TaskPredicate) else task.autoretry(raised)
                 if propagate and not isinstance(error, (Ignore, Reject)):
-                    raise error if error is not raised else raised
+                    if error is raised:
+                        raise
+                    raise error from raised
                 state, value, einfo = self._raised(error)
             self._hook(task.after_return, state, value, request.id, request.args, request.kwargs, einfo)
         finally:
