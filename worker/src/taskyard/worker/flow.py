@@ -34,7 +34,7 @@ class Flow:
 
     @property
     def _base(self) -> int:
-        base = max(1, self._pool.slots * self._multiplier + self.extra)
+        base = self._pool.slots * self._multiplier
         if self.autoscaler is not None:
             base += self.autoscaler.extra_prefetch
         return base
@@ -47,7 +47,7 @@ class Flow:
             # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the
             # broker.
             target = max(target, self._pool.slots * (2 << (depth.bit_length() - 1)))
-        return target + len(self._consumer.parked)
+        return max(1, target + self.extra) + len(self._consumer.parked)
 
     def adjust(self, link: Link) -> None:
         """Tell the broker, if it makes a difference."""
@@ -65,7 +65,7 @@ class Flow:
         # A machine that is too busy to run the children is no reason to give anything back.
         if any(now - each.began < _SURPLUS_SECONDS for each in self._pool.running()):
             return
-        keep = max(0, self._base - len(consumer.running))
+        keep = max(0, self._base + self.extra - len(consumer.running))
         if len(consumer.ready) > keep and link.adjustable:
-            link.set_prefetch(self._base + len(consumer.parked))
+            link.set_prefetch(max(1, self._base + self.extra) + len(consumer.parked))
             consumer.give_back_surplus(keep)

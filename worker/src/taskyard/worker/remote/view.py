@@ -26,6 +26,8 @@ class WorkerView:
         self.app: App = worker.app
         self.hostname = worker.node
         self.consumer = ConsumerView(self)
+        #: The unix second at which monotonic() was 0.
+        self._epoch = time() - monotonic()
         #: Whether the request that is being answered was meant for all workers.
         self.everywhere = True
 
@@ -37,9 +39,9 @@ class WorkerView:
     # -- tasks
     def active(self) -> list[Request]:
         """What runs."""
-        now, wall, running = monotonic(), time(), self.worker.consumer.running
+        running = self.worker.consumer.running
         return [
-            self._request(running[each.seq], wall - (now - each.began), each.pid or os.getpid())
+            self._request(running[each.seq], self._epoch + each.began, each.pid or os.getpid())
             for each in self.worker.pool.running()
             if each.seq in running
         ]
