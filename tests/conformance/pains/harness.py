@@ -136,7 +136,10 @@ class Cluster:
     @property
     def client(self) -> Any:
         if self._client is None:
-            options = {"broker": self.environment["BROKER"], "backend": self.environment["BACKEND"]}
+            options: dict[str, Any] = {
+                "broker": self.environment["BROKER"],
+                "backend": self.environment["BACKEND"],
+            }
             if self.side == "celery":
                 from celery import Celery
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.conformance.pains.conftest import MakeCluster
+from tests.conformance.conftest import MakeCluster
 from tests.conformance.pains.harness import Cluster, wait_until
 
 

@@ -1,4 +1,4 @@
-"""Brokers for the pains, and a cluster of each side."""
+"""Brokers for the tests here, and clusters of workers of either side."""
 
 from __future__ import annotations
 
