@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,3 +76,22 @@ def test_the_site_builds(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "guide" / "moving" / "index.html").exists()
+
+
+def test_the_table_of_other_defaults_is_complete() -> None:
+    from celery.app.defaults import NAMESPACES, flatten
+
+    from taskyard.settings.options import Options
+
+    celery_s = {name.lower(): option.default for name, option in flatten(NAMESPACES)}
+    page = (ROOT / "docs" / "guide" / "app.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| `([^`]*)` \|", page, re.MULTILINE)
+    table = {name: (theirs, ours) for name, theirs, ours in rows}
+    differ = {
+        name: (repr(celery_s[name]), repr(getattr(Options, name)))
+        for name in Options.__annotations__.keys() & celery_s.keys()
+        if (celery_s[name] or None) != (getattr(Options, name) or None)
+        # Where a class of the worker stands is no difference.
+        and not str(celery_s[name]).startswith("celery.")
+    }
+    assert table == differ
