@@ -36,6 +36,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.bin": "taskyard.cli",
         "celery.bootsteps": "taskyard.worker.steps",
         "celery.concurrency": "taskyard.pool",
+        "celery.exceptions": "taskyard.errors",
         "celery.utils.dispatch": "taskyard.signals",
         "celery.utils.saferepr": "taskyard.message.saferepr",
         "celery.worker.request": "taskyard.context",
