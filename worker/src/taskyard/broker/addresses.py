@@ -25,7 +25,7 @@ def split_urls(value: str | Sequence[str]) -> list[str]:
     urls = [part.strip() for part in parts if part.strip()]
     if not urls:
         raise ImproperlyConfigured("broker_url is empty: name a broker, for example redis://host:6379/0")
-    if all(scheme_of(url) == "sentinel" for url in urls):
+    if {scheme_of(url) for url in urls} == {"sentinel"}:
         return [";".join(urls)]
     return urls
 

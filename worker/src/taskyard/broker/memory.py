@@ -29,6 +29,15 @@ class _Memory:
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.lock = RLock()
         self.bells: WeakSet[MemoryBell] = WeakSet()
+        self._pid = os.getpid()
+
+    def check(self) -> None:
+        """Refuse to work in a forked child: what it saw would be a copy."""
+        if self._pid != os.getpid():
+            raise UnusableDatabaseError(
+                "a memory:// broker lives in one process: take the pool solo in a thread of it, or "
+                "sqlite:// as broker"
+            )
 
 
 _memories: dict[str, _Memory] = {}
@@ -50,11 +59,7 @@ class MemoryStore(Store):
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        if self.owner != os.getpid():
-            raise UnusableDatabaseError(
-                "a memory:// broker lives in one process: take the pool solo in a thread of it, or "
-                "sqlite:// as broker"
-            )
+        self._memory.check()
         return self._memory.connection
 
     def _prepare(self) -> None:

@@ -1,0 +1,59 @@
+"""Several brokers: how they are written, and which is next."""
+
+from itertools import islice
+
+import pytest
+
+from taskyard import App
+from taskyard.broker.addresses import Addresses, addresses_for, split_urls
+from taskyard.errors import ImproperlyConfigured
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("redis://a", ["redis://a"]),
+        ("amqp://a;amqp://b/v", ["amqp://a", "amqp://b/v"]),
+        (["amqp://a", "amqp://b;amqp://c"], ["amqp://a", "amqp://b", "amqp://c"]),
+        ("sentinel://a:1;sentinel://b:2", ["sentinel://a:1;sentinel://b:2"]),
+        ("amqp://a; ", ["amqp://a"]),
+    ],
+)
+def test_urls(value: str | list[str], urls: list[str]) -> None:
+    assert split_urls(value) == urls
+
+
+def test_what_is_no_url_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match="is empty"):
+        split_urls(";")
+    with pytest.raises(ImproperlyConfigured, match="has no scheme"):
+        split_urls("amqp://a;localhost")
+
+
+def test_round_robin_comes_back_to_the_first() -> None:
+    addresses = Addresses("amqp://a;amqp://b;amqp://c")
+    assert addresses.current == "amqp://a"
+    assert [addresses.failed() for _ in range(4)] == ["amqp://b", "amqp://c", "amqp://a", "amqp://b"]
+
+
+def test_shuffle_takes_each_once_a_round() -> None:
+    addresses = Addresses([f"amqp://{name}" for name in "abcde"], "shuffle")
+    first = [addresses.current, *(addresses.failed() for _ in range(4))]
+    assert sorted(first) == addresses.urls
+    assert len({tuple(Addresses(addresses.urls, "shuffle").urls) for _ in range(3)}) == 1
+
+
+def test_a_strategy_of_ones_own() -> None:
+    addresses = Addresses("amqp://a;amqp://b", lambda urls: islice(reversed(urls), 2))
+    assert addresses.current == "amqp://b"
+    assert addresses.failed() == "amqp://a"
+    assert addresses.failed() == "amqp://a"
+    with pytest.raises(ImproperlyConfigured, match="round-robin, shuffle or a function, not 'best'"):
+        Addresses("amqp://a", "best")
+
+
+def test_reading_and_writing_may_go_to_different_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKYARD_BROKER_URL", raising=False)
+    conf = App("test", broker_read_url="amqp://r", broker_write_url=["amqp://w1", "amqp://w2"]).conf
+    assert addresses_for(conf, write=False).urls == ["amqp://r"]
+    assert addresses_for(conf, write=True).urls == ["amqp://w1", "amqp://w2"]
