@@ -71,17 +71,22 @@ def chord_unlock(
     interval: float | None = None,
     max_retries: int | None = None,
     result: Iterable[Any] = (),
+    GroupResult: Any = None,  # noqa: N803  Celery's name
+    result_from_tuple: Any = None,
     **kwargs: Any,
 ) -> None:
     """Retry until the header's results are there, then send the body with them.
 
-    For result stores that cannot tell when a header is complete.
+    For result stores that cannot tell when a header is complete.  `GroupResult` and `result_from_tuple` may
+    be others than Taskyard's when it is called here.
     """
+    from taskyard import result as results
     from taskyard.canvas.signatures import maybe_signature
-    from taskyard.result import GroupResult, allow_join_result, result_from_tuple
 
     app = self.app
-    header = GroupResult(group_id, [result_from_tuple(each, app=app) for each in result], app=app)
+    restore = result_from_tuple or results.result_from_tuple
+    kind = GroupResult or results.GroupResult
+    header = kind(group_id, [restore(each, app=app) for each in result], app=app)
     body = maybe_signature(callback, app=app)
     options = {}
     if (exchange_type := kwargs.get("_chord_unlock_exchange_type")) is not None:
@@ -89,7 +94,7 @@ def chord_unlock(
     _retry_until_ready(self, header, body, interval, max_retries, options)
     join = header.join_native if header.supports_native_join else header.join
     try:
-        with allow_join_result():
+        with results.allow_join_result():
             values = join(timeout=app.conf.result_chord_join_timeout, propagate=True)
     except Exception as cause:
         culprit = next(header._failed_join_report(), None)
@@ -119,9 +124,9 @@ def _retry_until_ready(
         except Exception as error:
             unreadable = error
         raise task.retry(
-            exc=unreadable,
             countdown=task.app.conf.result_chord_retry_interval if interval is None else interval,
             max_retries=max_retries,
+            **({} if unreadable is None else {"exc": unreadable}),
             **options,
         )
     except Retry:
@@ -139,7 +144,7 @@ def _fail(app: App, group_id: str, body: Any, reason: str, cause: BaseException)
     logger.error("Chord %r raised: %s", group_id, reason, exc_info=cause)
     error = ChordError(reason)
     error.__cause__ = cause
-    app.backend.chord_error_from_stack(body, error)
+    app.backend.chord_error_from_stack(callback=body, exc=error)
 
 
 def chunks(self: Any, task: Any, it: Iterable[Any], n: int) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.chords import drop_redundant_bodies, has_splittable_body
-from taskyard.canvas.groups import is_empty_group
+from taskyard.canvas.groups import is_empty_group, value_of
 from taskyard.canvas.lazy_list import listed, replayable
 from taskyard.canvas.signatures import Signature, current_app, item, maybe_signature, without_repeated
 
@@ -71,7 +72,7 @@ class _chain(Signature):  # noqa: N801  Celery's name
             tasks[-1].link(callback)
         for errback in listed(self.options.get("link_error")):
             for task in tasks:  # a copy each: they may be stamped differently
-                task.link_error(maybe_signature(errback, clone=True))
+                task.link_error(deepcopy(errback))
         return tasks
 
     def split_chords(self) -> None:
@@ -168,7 +169,7 @@ class _chain(Signature):  # noqa: N801  Celery's name
             if link and position == len(steps) - 1:
                 (task.body if isinstance(task, chord) else task).extend_list_option("link", link)
             if last:
-                fargs, fkwargs = (last.get(),), None
+                fargs, fkwargs = (value_of(last),), None
             result = task.apply(fargs, fkwargs, **given)
             result.parent, last = last, result
             if getattr(result, "state", None) in (IGNORED, REJECTED) and not hasattr(result, "results"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.groups import chord_size_of, group, stamp_tasks
+from taskyard.canvas.groups import chord_size_of, group, stamp_tasks, value_of
 from taskyard.canvas.lazy_list import LazyList, listed
 from taskyard.canvas.signatures import (
     Signature,
@@ -232,7 +232,8 @@ class _chord(Signature):  # noqa: N801  Celery's name
         """Run header and body here."""
         body = self.body if body is None else body
         header = self.tasks.clone() if isinstance(self.tasks, group) else group(self.tasks, app=self.app)
-        return body.apply(args=(header.apply(args or (), kwargs or {}).get(propagate=propagate),))
+        results = header.apply(args or (), kwargs or {})
+        return body.apply(args=(value_of(results, propagate=propagate),))
 
     def run(
         self,

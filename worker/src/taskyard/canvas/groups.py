@@ -16,6 +16,7 @@ from taskyard.canvas.signatures import (
     without_repeated,
 )
 from taskyard.message.identity import new_id
+from taskyard.result.joining import allow_join_result
 from taskyard.result.sets import GroupResult
 
 if TYPE_CHECKING:
@@ -304,6 +305,12 @@ def maybe_unroll_group(group: Any) -> Any:
 def is_empty_group(task: Any) -> bool:
     """Whether it is a group without tasks; a generator is asked for its first."""
     return isinstance(task, group) and not task.tasks
+
+
+def value_of(result: Any, *, propagate: bool = True) -> Any:
+    """What an eager run returned; nothing is waited for, so it may be asked for within a task."""
+    with allow_join_result():
+        return result.get(propagate=propagate)
 
 
 def stamp_tasks(

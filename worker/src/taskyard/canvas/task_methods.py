@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskyard.canvas.chains import _chain
-from taskyard.canvas.groups import group
+from taskyard.canvas.groups import group, value_of
 from taskyard.canvas.lazy_list import listed
 from taskyard.canvas.maps import chunks, xmap, xstarmap
 from taskyard.canvas.signatures import Signature, maybe_signature
@@ -99,7 +99,7 @@ class CanvasMethods:
     def on_replace(self: Any, sig: Any) -> Any:
         """Send the signature that takes this task's place; an override returns `super().on_replace(sig)`."""
         if self.request.is_eager:
-            return sig.apply().get()
+            return value_of(sig.apply())
         sig.delay()
         raise Ignore("Replaced by new task")
 
