@@ -1,0 +1,73 @@
+"""Exceptions under the names that programs written for Celery import; they stand in taskyard.errors."""
+
+from taskyard.errors import (
+    AlreadyRegistered,
+    AlwaysEagerIgnored,
+    BackendError,
+    BackendGetMetaError,
+    BackendStoreError,
+    BrokerError,
+    ChordError,
+    DuplicateNodenameWarning,
+    DuplicateTaskNameWarning,
+    Ignore,
+    ImproperlyConfigured,
+    IncompleteStream,
+    InvalidTaskError,
+    MaxRetriesExceededError,
+    NotRegistered,
+    Postpone,
+    QueueNotFound,
+    Reject,
+    Retry,
+    SecurityError,
+    SoftTimeLimitExceeded,
+    TaskError,
+    TaskPredicate,
+    TaskRevokedError,
+    TaskyardError,
+    TaskyardWarning,
+    TimeLimitExceeded,
+    TimeoutError,
+    WorkerLostError,
+)
+
+#: Celery's names for the roots.
+CeleryError = TaskyardError
+CeleryWarning = TaskyardWarning
+#: What a broker's refusal is called there.
+OperationalError = BrokerError
+
+__all__ = [
+    "AlreadyRegistered",
+    "AlwaysEagerIgnored",
+    "BackendError",
+    "BackendGetMetaError",
+    "BackendStoreError",
+    "CeleryError",
+    "CeleryWarning",
+    "ChordError",
+    "DuplicateNodenameWarning",
+    "DuplicateTaskNameWarning",
+    "Ignore",
+    "ImproperlyConfigured",
+    "IncompleteStream",
+    "InvalidTaskError",
+    "MaxRetriesExceededError",
+    "NotRegistered",
+    "OperationalError",
+    "Postpone",
+    "QueueNotFound",
+    "Reject",
+    "Retry",
+    "SecurityError",
+    "SoftTimeLimitExceeded",
+    "TaskError",
+    "TaskPredicate",
+    "TaskRevokedError",
+    "TaskyardError",
+    "TaskyardWarning",
+    "TimeLimitExceeded",
+    "TimeoutError",
+    "WorkerLostError",
+]
