@@ -121,7 +121,7 @@ class ChordSupport:
             self.call_errbacks(request, error)
         except Exception as second:
             error = second
-        self.fail_from_current_stack(callback.options["task_id"], error)
+        self.fail_from_current_stack(callback.options["task_id"], exc=error)
         self.fail_chain(callback.options.get("chain"), error)
 
     def _fail_group(self, group: Any, error: BaseException) -> None:
@@ -137,7 +137,7 @@ class ChordSupport:
                     errbacks.append(errback)
             try:
                 self.call_errbacks(StandInRequest(id=result.id, errbacks=errbacks, task="unknown"), cause)
-                self.fail_from_current_stack(result.id, cause)
+                self.fail_from_current_stack(result.id, exc=cause)
             except Exception:
                 logger.exception("Task %s of a chord's body could not be failed", result.id)
         if frozen.id:
