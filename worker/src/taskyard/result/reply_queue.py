@@ -43,7 +43,7 @@ class ReplyQueue:
         self._lock = threading.Condition()
         #: One thread at a time may use the connection.
         self._reading = False
-        #: Counts what has been read, so that waiters know that there is news.
+        #: Counts what was read, so that waiters know that there is news.
         self.generation = 0
         self._names: set[str] = set()
         self._wanted: set[str] = set()
@@ -65,11 +65,19 @@ class ReplyQueue:
         self._after_fork()
         self._wanted.add(name)
         while name not in self._names:
-            if self._take_turn(0.05):
-                try:
-                    self._open()
-                finally:
-                    self._end_turn(False)
+            if not self._take_turn(0.05):
+                continue
+            try:
+                self._open()
+            except Exception as error:
+                self._lost(error)
+            finally:
+                self._end_turn()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this process has asked for a queue."""
+        return self._pid == os.getpid() and bool(self._wanted)
 
     def latest(self, task_id: str) -> dict[str, Any] | None:
         """What is known of a task."""
@@ -85,15 +93,14 @@ class ReplyQueue:
         deadline = time.monotonic() + seconds
         if self.generation != seen or not self._take_turn(seconds):
             return
-        got = False
         try:
             self._open()
-            got = self._drain(max(deadline - time.monotonic(), 0))
+            self._drain(max(deadline - time.monotonic(), 0))
             self._attempts = 0
         except Exception as error:
             self._lost(error)
         finally:
-            self._end_turn(got)
+            self._end_turn()
 
     def _take_turn(self, seconds: float) -> bool:
         with self._lock:
@@ -103,10 +110,9 @@ class ReplyQueue:
             self._reading = True
             return True
 
-    def _end_turn(self, news: bool) -> None:
+    def _end_turn(self) -> None:
         with self._lock:
             self._reading = False
-            self.generation += news
             self._lock.notify_all()
 
     def _open(self) -> None:
@@ -117,12 +123,12 @@ class ReplyQueue:
             self._connection = connect_as_configured(conf, self._addresses.current)
             self._connection.connect()
             self._names.clear()
-        missing = self._wanted - self._names
-        if not missing:
+        wanted = set(self._wanted)  # others may add to it meanwhile
+        if wanted <= self._names:
             return
         from kombu import Consumer
 
-        queues = [self._backend.binding_of(name) for name in self._wanted]
+        queues = [self._backend.binding_of(name) for name in wanted]
         if self._consumer is None:
             self._consumer = Consumer(
                 self._connection.channel(),
@@ -136,22 +142,16 @@ class ReplyQueue:
                 if not self._consumer.consuming_from(queue):
                     self._consumer.add_queue(queue)
         self._consumer.consume()
-        self._names.update(self._wanted)
+        self._names.update(wanted)
 
-    def _drain(self, seconds: float) -> bool:
-        before = self._count
-        try:
+    def _drain(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
             self._connection.drain_events(timeout=max(seconds, 0.001))
             for _ in range(_BATCH):
                 self._connection.drain_events(timeout=0.0001)
-        except TimeoutError:
-            pass
-        return self._count != before
-
-    _count = 0
 
     def _received(self, meta: Any, message: Any) -> None:
-        self._count += 1
+        self.generation += 1
         task_id = message.properties.get("correlation_id") or meta.get("task_id")
         known = self._replies.get(task_id)
         if known is not None and known["status"] in READY_STATES and meta["status"] not in READY_STATES:

@@ -77,7 +77,8 @@ class RPCBackend(Backend):
 
     def read(self, seen: int, seconds: float) -> int:
         """Wait for news; returns the generation of what is known then."""
-        self._queue.want(self.oid)
+        if not self._queue.wanted:
+            self._queue.want(self.oid)
         self._queue.read(seen, seconds)
         return self._queue.generation
 

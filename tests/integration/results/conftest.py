@@ -1,0 +1,96 @@
+"""Each result store on a server of its own, with a client of ours and one of Celery's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import celery
+import pytest
+
+from taskyard import App
+from tests.brokers.redis import RedisServer
+from tests.stores.mariadb import MariaDB
+from tests.stores.memcached import Memcached
+from tests.stores.postgresql import PostgreSQL
+
+_numbers = itertools.count(1)
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer(options=["--databases", "500"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    with MariaDB() as server:
+        server.run(
+            [
+                "mariadb",
+                f"--socket={server.directory}/socket",
+                "-uroot",
+                "-e",
+                "create database if not exists test",
+            ]
+        )
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[Memcached]:
+    with Memcached() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    return f"redis://127.0.0.1:{redis_server.port}/{next(_numbers)}"
+
+
+@pytest.fixture(params=["redis", "memcached", "sqlite", "postgresql", "mariadb", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store for result_backend."""
+    if request.param == "sqlite":
+        return f"db+sqlite:///{tmp_path}/results.db"
+    if request.param == "file":
+        return f"file://{tmp_path}"
+    if request.param == "redis":
+        url: str = request.getfixturevalue("redis_url")
+        return url
+    server = request.getfixturevalue(request.param)
+    return server.url if request.param == "memcached" else f"db+{server.url}"
+
+
+@pytest.fixture
+def ours(store: str) -> Make:
+    """An app of ours on the store; settings as keywords."""
+    return lambda **settings: App("ours", broker="memory://", backend=store, **settings)
+
+
+@pytest.fixture
+def theirs(store: str) -> Iterator[Make]:
+    """A Celery app on the store."""
+    apps: list[celery.Celery] = []
+
+    def make(**settings: Any) -> celery.Celery:
+        app = celery.Celery(
+            "theirs", broker="memory://", backend=store, set_as_current=False, changes=settings
+        )
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.close()
