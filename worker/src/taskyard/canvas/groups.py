@@ -153,15 +153,16 @@ class group(Signature):  # noqa: N801  Celery's name
         **options: Any,
     ) -> Iterator[Any]:
         size = 0
-        with app.producer_or_acquire(producer) as producer:
-            for (task, result, group_id), is_last in with_last(prepared):
-                body = chord if chord is not None else task.options.get("chord")
-                size += chord_size_of(task)
-                if body is not None and is_last:
-                    # Known only now; the chord cannot be complete before its last task was sent.
-                    app.backend.set_chord_size(group_id, size)
-                task.apply_async(producer=producer, add_to_parent=False, chord=body, **options)
-                yield result
+        if producer is not None:
+            options["producer"] = producer
+        for (task, result, group_id), is_last in with_last(prepared):
+            body = chord if chord is not None else task.options.get("chord")
+            size += chord_size_of(task)
+            if body is not None and is_last:
+                # Known only now; the chord cannot be complete before its last task was sent.
+                app.backend.set_chord_size(group_id, size)
+            task.apply_async(add_to_parent=False, chord=body, **options)
+            yield result
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run all tasks here, one after the other."""

@@ -158,6 +158,7 @@ class Signature(dict[str, Any]):
         """Run it here as a task would run in a worker; an EagerResult."""
         given = {name: value for name, value in options.items() if value is not None}
         args, kwargs, given = self._merge(args, kwargs, given)
+        given.pop("immutable", None)
         return self.type.apply(args, kwargs, **given)
 
     def apply_async(
@@ -170,6 +171,8 @@ class Signature(dict[str, Any]):
             args, kwargs, given = self._merge(args, kwargs, given)
         else:
             args, kwargs, given = self.args, self.kwargs, self.options
+        if "immutable" in given:  # Celery's error links of chord headers have it among their options
+            given = {name: value for name, value in given.items() if name != "immutable"}
         return send(args, kwargs, **given)
 
     def __invert__(self) -> Any:
