@@ -14,7 +14,7 @@ from taskyard.app.state import AppState
 from taskyard.client import confirming
 from taskyard.context import current_worker_request, current_worker_task
 from taskyard.errors import AlwaysEagerIgnored
-from taskyard.message.codec import dumps
+from taskyard.message.codec import JSON, dump_json, dumps
 from taskyard.message.identity import new_id
 from taskyard.message.protocol import TaskMessage, headers_of, iso_date
 
@@ -170,106 +170,151 @@ class Sending(AppState):
             raise TypeError(f"task args must be a list or tuple, not {type(args).__name__}")
         if not isinstance(kwargs, dict):
             raise TypeError(f"task kwargs must be a dict, not {type(kwargs).__name__}")
-        conf, take = self.conf, options.pop
-        task = take("task_type", None)
+        task = options.get("task_type")
         if task is None:
             task = self._tasks.find(name)
             if task is not None:
                 options = {**task.exec_options(), **options}
-                take = options.pop
-        own_expires = take("expires", None)
-        if expires is OMITTED:
-            expires = own_expires
-        priority = take("priority", None)
+        given = options.get
         route = (router or self.router).route(
-            take("route_name", None) or name,
-            take("queue", None),
-            take("exchange", None),
-            take("routing_key", None),
-            priority,
+            given("route_name") or name,
+            given("queue"),
+            given("exchange"),
+            given("routing_key"),
+            given("priority"),
             args=args,
             kwargs=kwargs,
             options=options,
             task=task,
         )
         for option, value in route.options.items():
-            if options.get(option) is None:
+            if given(option) is None:
                 options[option] = value
-        hard, soft = take("time_limit", None), take("soft_time_limit", None)
-        if hard is not None and soft is not None and soft > hard:
+        if expires is not OMITTED:
+            options["expires"] = expires
+        return self._message(
+            route, name, args, kwargs, countdown, eta, task_id or new_id(), link, link_error, **options
+        )
+
+    def _message(
+        self,
+        route: Route,
+        name: str,
+        args: Any,
+        kwargs: dict[str, Any],
+        countdown: float | None,
+        eta: datetime | str | None,
+        id_: str,
+        link: Any,
+        link_error: Any,
+        *,
+        expires: Any = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        ignore_result: bool | None = None,
+        serializer: str | None = None,
+        compression: str | None = None,
+        priority: int | None = None,
+        delivery_mode: Any = None,
+        headers: dict[str, Any] | None = None,
+        shadow: str | None = None,
+        retries: int | None = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        chain: Any = None,
+        chord: Any = None,
+        reply_to: str | None = None,
+        argsrepr: str | None = None,
+        kwargsrepr: str | None = None,
+        replaced_task_nesting: int | None = None,
+        stamped_headers: Any = None,
+        origin: str | None = None,
+        confirmed: bool = False,
+        declare: Any = None,
+        retry: bool | None = None,
+        retry_policy: dict[str, Any] | None = None,
+        task_type: Any = None,
+        route_name: str | None = None,
+        queue: Any = None,
+        exchange: Any = None,
+        routing_key: str | None = None,
+        **rest: Any,
+    ) -> Composed:
+        conf = self.conf
+        if time_limit is not None and soft_time_limit is not None and soft_time_limit > time_limit:
             raise ValueError("soft_time_limit must be less than or equal to time_limit")
-        id_ = task_id or new_id()
-        root_id, parent_id = take("root_id", None), take("parent_id", None)
-        confirmed = take("confirmed", False) or confirming.confirmed.get()
         parent = current_worker_request()
+        confirmed = confirmed or confirming.confirmed.get()
         if parent is not None:
             root_id = root_id or parent.root_id
             parent_id = parent_id or parent.id
             # What takes this message's place (a retry, a replacement) must not be lost when this one is
             # acknowledged.
-            confirmed = confirmed or task_id == parent.id
+            confirmed = confirmed or id_ == parent.id
             if conf.task_inherit_parent_priority and priority is None and route.priority is None:
                 priority = (parent.delivery_info or {}).get("priority")
-        stamped = take("stamped_headers", None)
-        ignore_result = take("ignore_result", None)
-        headers = headers_of(
+        stamps = None
+        if stamped_headers:
+            stamps = {each: rest.pop(each) for each in stamped_headers if each in rest}
+        made = headers_of(
             name,
             id_,
             args,
             kwargs,
-            eta=iso_date(eta, self.timezone, "eta")
-            if eta
-            else iso_date(countdown or None, self.timezone, "countdown"),
-            expires=None if expires is None else iso_date(expires, self.timezone, "expires"),
-            retries=take("retries", None) or 0,
-            timelimit=(hard, soft),
+            eta=None if not eta and not countdown else self._eta(eta, countdown),
+            expires=None if expires is None else iso_date(expires, "expires"),
+            retries=retries or 0,
+            timelimit=(time_limit, soft_time_limit),
             ignore_result=ignore_result,
             root_id=root_id,
             parent_id=parent_id,
-            group_id=take("group_id", None),
-            group_index=take("group_index", None),
-            shadow=take("shadow", None),
-            argsrepr=take("argsrepr", None),
-            kwargsrepr=take("kwargsrepr", None),
-            replaced_task_nesting=take("replaced_task_nesting", None) or 0,
-            stamped_headers=stamped,
-            stamps={each: take(each) for each in stamped if each in options} if stamped else None,
+            group_id=group_id,
+            group_index=group_index,
+            shadow=shadow,
+            argsrepr=argsrepr,
+            kwargsrepr="{}" if kwargsrepr is None and not kwargs else kwargsrepr,
+            replaced_task_nesting=replaced_task_nesting or 0,
+            stamped_headers=stamped_headers,
+            stamps=stamps,
         )
-        origin, own_headers = take("origin", None), take("headers", None)
         if origin:
-            headers["origin"] = origin
-        if own_headers:
-            headers.update(own_headers)
-        properties = {"correlation_id": id_, "reply_to": take("reply_to", None) or self.thread_oid}
+            made["origin"] = origin
+        if headers:
+            made.update(headers)
+        properties = {"correlation_id": id_, "reply_to": reply_to or self.thread_oid}
         if expires is not None:
-            properties["expiration"] = _expiration(headers["expires"])
+            properties["expiration"] = _expiration(made["expires"])
         embed = {
-            "callbacks": _listed(link),
-            "errbacks": _listed(link_error),
-            "chain": take("chain", None) or None,
-            "chord": take("chord", None),
+            "callbacks": _listed(link) if link else None,
+            "errbacks": _listed(link_error) if link_error else None,
+            "chain": chain or None,
+            "chord": chord,
         }
-        delivery_mode: Any = (
-            take("delivery_mode", None) or route.delivery_mode or conf.task_default_delivery_mode
-        )
-        message = TaskMessage(headers, properties, b"", priority=priority)
-        composed = Composed(
+        mode: Any = delivery_mode or route.delivery_mode or conf.task_default_delivery_mode
+        message = TaskMessage(made, properties, b"", priority=priority)
+        if rest:
+            _put_rest(message, rest, strict=conf.strict)
+        return Composed(
             name,
             message,
             route,
             (args, kwargs, embed),
-            take("serializer", None) or conf.task_serializer,
-            take("compression", None) or conf.task_compression,
-            take("declare", None),
-            take("retry", None),
-            take("retry_policy", None),
-            _DELIVERY_MODES.get(delivery_mode, delivery_mode),
+            serializer or conf.task_serializer,
+            compression or conf.task_compression,
+            declare,
+            retry,
+            retry_policy,
+            _DELIVERY_MODES.get(mode, mode),
             confirmed,
             parent,
         )
-        if options:
-            _put_rest(message, options, strict=conf.strict)
-        return composed
+
+    def _eta(self, eta: Any, countdown: Any) -> str | None:
+        if eta:
+            return iso_date(eta, "eta")
+        return iso_date(countdown, "countdown")
 
     # -- before and after
     @cached_property
@@ -374,6 +419,8 @@ class Sending(AppState):
             current_worker_request().children.append(result)  # type: ignore[union-attr]
 
 
+_NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_NO_EMBED_JSON = b"," + dump_json(_NO_EMBED) + b"]"
 _DELIVERY_MODES = {"transient": 1, "persistent": 2}
 
 
@@ -390,10 +437,13 @@ def _parts(call: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
 
 
 def _serialize(composed: Composed) -> None:
-    message = composed.message
-    message.body, message.content_type, message.content_encoding = dumps(
-        composed.payload, composed.serializer
-    )
+    message, payload = composed.message, composed.payload
+    if composed.serializer == "json" and payload[2] == _NO_EMBED:
+        # Most tasks: what the embed is need not be found out each time.
+        message.body = dump_json(payload[:2])[:-1] + _NO_EMBED_JSON
+        message.content_type, message.content_encoding = JSON, "utf-8"
+    else:
+        message.body, message.content_type, message.content_encoding = dumps(payload, composed.serializer)
     if composed.compression:
         from taskyard.message.compression import compress
 

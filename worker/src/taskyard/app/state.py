@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-
     from taskyard.registry import Registry
     from taskyard.settings import Settings
     from taskyard.signals import Signal
