@@ -17,6 +17,8 @@ class TaskyardError(Exception):
 class ImproperlyConfigured(TaskyardError):  # noqa: N818
     """A setting is unknown, of the wrong type or contradicts another; the message names it and the remedy."""
 
+    wire_module = "celery.exceptions"
+
 
 class NotSupported(TaskyardError):  # noqa: N818
     """The message asks for something that this version cannot do; nothing was dropped silently."""
@@ -237,6 +239,10 @@ class Reject(TaskPredicate):
         self.requeue = requeue
 
 
+class CPendingDeprecationWarning(PendingDeprecationWarning):
+    """Something that Celery plans to change."""
+
+
 class DuplicateNodenameWarning(UserWarning):
     """Two workers of the same name have answered."""
 
@@ -245,6 +251,7 @@ class DuplicateNodenameWarning(UserWarning):
 WIRE_EXCEPTIONS: dict[tuple[str, str], type[BaseException]] = {
     (cls.wire_module, cls.__name__): cls
     for cls in (
+        ImproperlyConfigured,
         NotRegistered,
         TimeoutError,
         ChordError,
