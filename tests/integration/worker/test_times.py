@@ -53,10 +53,11 @@ def test_delayed_tasks_survive_a_crash(broker: Broker, client: App, start_worker
     assert result.get(timeout=WAIT) == 3
 
 
-def test_an_eta_without_a_zone_is_in_the_app_s(
+def test_an_eta_without_a_zone_is_utc_whatever_the_app_s(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:
     start_worker(broker)
+    client.conf.timezone = "America/Chicago"
     sent = client.send_task(
         "jobs.add", (1, 2), eta=datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=0.5)
     )

@@ -208,14 +208,13 @@ class AMQP:
             raise TypeError("task args must be a list or tuple")
         if not isinstance(kwargs, Mapping):
             raise TypeError("task keyword arguments must be a mapping")
-        zone = self.app.timezone
         headers = headers_of(
             name,
             task_id,
             args,
             kwargs,
-            eta=iso_date(countdown, zone, "countdown") if countdown else iso_date(eta, zone, "eta"),
-            expires=iso_date(expires, zone, "expires"),
+            eta=iso_date(countdown, "countdown") if countdown else iso_date(eta, "eta"),
+            expires=iso_date(expires, "expires"),
             retries=retries,
             timelimit=(time_limit, soft_time_limit),
             ignore_result=ignore_result,

@@ -8,7 +8,7 @@ Source of the format: Celery 5.7, celery/app/amqp.py `as_task_v2` and docs/inter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskyard.errors import MalformedMessage
@@ -101,20 +101,20 @@ def headers_of(
     }
 
 
-def iso_date(value: datetime | float | str | None, zone: tzinfo, what: str) -> str | None:
+def iso_date(value: datetime | float | str | None, what: str) -> str | None:
     """An aware ISO 8601 date for the eta or expires header; a number counts seconds from now, naive means
-    `zone`.
+    UTC, as it does for Celery whatever its time zone.
     """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=zone)).isoformat()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return (datetime.now(UTC) + timedelta(seconds=value)).isoformat()
     raise TypeError(f"{what} must be a datetime or seconds, not {type(value).__name__}")
 
 
-def read_envelope(headers: dict[str, Any], zone: tzinfo) -> Envelope:
+def read_envelope(headers: dict[str, Any]) -> Envelope:
     """Check the headers of a protocol 2 message; MalformedMessage names the first that is wrong."""
     name, task_id = headers.get("task"), headers.get("id")
     if not isinstance(name, str) or not name:
@@ -133,8 +133,8 @@ def read_envelope(headers: dict[str, Any], zone: tzinfo) -> Envelope:
     return Envelope(
         task_id,
         name,
-        None if eta is None else _moment(eta, zone, "eta"),
-        None if expires is None else _moment(expires, zone, "expires"),
+        None if eta is None else _moment(eta, "eta"),
+        None if expires is None else _moment(expires, "expires"),
         hard,
         soft,
         deliveries,
@@ -142,7 +142,7 @@ def read_envelope(headers: dict[str, Any], zone: tzinfo) -> Envelope:
     )
 
 
-def _moment(value: object, zone: tzinfo, header: str) -> float:
+def _moment(value: object, header: str) -> float:
     if isinstance(value, datetime):  # AMQP tables carry dates as such
         moment = value
     else:
@@ -151,7 +151,7 @@ def _moment(value: object, zone: tzinfo, header: str) -> float:
         except (ValueError, TypeError):
             raise MalformedMessage(f"header {header!r} must be an ISO 8601 date, not {value!r:.80}") from None
     try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         raise MalformedMessage(f"header {header!r} is out of range: {value!r:.80}") from None
 

@@ -27,7 +27,7 @@ class Options:
     result_accept_content: Names | None = None
     #: Dates are in UTC on the wire in any case; False makes `app.now()` and beat use the local zone.
     enable_utc: bool = True
-    #: IANA name of the time zone that naive dates are in; None is UTC (the local zone without `enable_utc`).
+    #: IANA name of the time zone of schedules; None is UTC (the local zone without `enable_utc`).
     timezone: str | Any | None = None
     #: Modules that the worker imports at start.
     imports: Names = ()

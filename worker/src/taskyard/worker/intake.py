@@ -37,7 +37,6 @@ class Intake:
         self.limits = limits
         self._endings = endings
         self._doubles = doubles
-        self._zone = app.timezone
         self._accept = content_types(app.conf.accept_content)
         #: What must not begin, and what was put into the broker's schedule.
         self.revoked = RevokedTasks()
@@ -86,7 +85,7 @@ class Intake:
             )
             delivery.headers, delivery.body = headers, body
             delivery.content_type, delivery.content_encoding = "application/json", "utf-8"
-        envelope = read_envelope(headers, self._zone)
+        envelope = read_envelope(headers)
         if delivery.content_type not in self._accept:
             raise MalformedMessage(f"content type {delivery.content_type!r} is not accepted (accept_content)")
         return envelope
