@@ -54,3 +54,8 @@ def increase_prefetch_count(state: Any, n: int = 1) -> dict[str, Any]:
 def current_prefetch_count(state: Any) -> dict[str, Any]:
     """How many are fetched."""
     return {"prefetch_count": state.consumer.qos.value}
+
+
+@app.task(bind=True)
+def progress(self: Any) -> None:
+    self.send_event("task-progress", percent=50)

@@ -51,11 +51,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _dump(app: Any, arguments: argparse.Namespace) -> None:
     show = _as_json if arguments.json else _as_text
+    left = [arguments.limit]
+
+    def handle(event: dict[str, Any]) -> None:
+        if left[0] == 0:
+            return
+        print(show(event), flush=True)
+        if left[0] is not None:
+            left[0] -= 1
+            receiver.should_stop = left[0] == 0
+
     with app.connection_for_read() as connection:
-        receiver = app.events.Receiver(
-            connection, handlers={"*": lambda event: print(show(event), flush=True)}
-        )
-        receiver.capture(limit=arguments.limit)
+        receiver = app.events.Receiver(connection, handlers={"*": handle})
+        receiver.capture(limit=None)
 
 
 def _as_json(event: dict[str, Any]) -> str:

@@ -73,9 +73,11 @@ class Events:
     def default_dispatcher(
         self, hostname: str | None = None, enabled: bool = True, buffer_while_offline: bool = False
     ) -> Iterator[Any]:
-        """A dispatcher on a connection of its own for the time of the `with` block."""
+        """A dispatcher on one of the app's connections for the time of the `with` block."""
         with (
-            self.app.connection_for_write() as connection,
-            self.Dispatcher(connection, hostname, enabled, None, buffer_while_offline) as dispatcher,
+            self.app.producer_or_acquire() as producer,
+            self.Dispatcher(
+                producer.connection, hostname, enabled, producer.channel, buffer_while_offline
+            ) as dispatcher,
         ):
             yield dispatcher

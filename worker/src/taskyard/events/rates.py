@@ -16,7 +16,10 @@ def rate(value: object) -> float:
         number, unit = float(value), "s"
     elif isinstance(value, str):
         count, slash, unit = value.partition("/")
-        number, unit = float(count), (unit.strip() if slash else "s")
+        try:
+            number, unit = float(count), (unit.strip() if slash else "s")
+        except ValueError:
+            number, unit = -1.0, "s"
     else:
         raise ValueError(f"a rate must be a number or a text such as '10/m', not {value!r}")
     if unit not in _SECONDS or not 0 <= number < float("inf"):

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
+from taskyard.errors import ImproperlyConfigured
 from taskyard.events.rates import rate
 
 #: The most tasks of one name that are parked here.
@@ -53,10 +54,13 @@ class RateLimits:
             self._gauges.pop(name, None)
 
     def set_all(self, tasks: Iterable[Any], default: Any) -> None:
-        """The rates of all tasks."""
+        """The rates of all tasks; ImproperlyConfigured for what is no rate."""
         for task in tasks:
             own = getattr(task, "rate_limit", None)
-            self.set(task.name, default if own is None else own)
+            try:
+                self.set(task.name, default if own is None else own)
+            except ValueError as error:
+                raise ImproperlyConfigured(f"task {task.name!r}: {error}") from None
 
     def book(self, name: str) -> float | None:
         """Seconds until a task of that name may begin; None if it should come back later (see `away`)."""
