@@ -136,12 +136,14 @@ class Endings:
                 delivery, envelope, terminated=held is not None, signum=signum, expired=expired
             )
         self._state.count(REVOKED, 0.0)
-        results = []
-        if self._keeps_result(envelope, delivery.headers):
-            results.append((envelope.id, encode_meta(envelope.id, REVOKED, TaskRevokedError(reason))))
-        self.settle(
-            results, delivery.ack if held is None else partial(self._doubles.acknowledge, held), held
-        )
+        error = TaskRevokedError(reason)
+        action = delivery.ack if held is None else partial(self._doubles.acknowledge, held)
+        keeps = self._keeps_result(envelope, delivery.headers)
+        if delivery.headers.get("group") or (keeps and not self._stores_in_parent):
+            self.conclude(delivery, envelope, REVOKED, error, action, held)
+            return
+        results = [(envelope.id, encode_meta(envelope.id, REVOKED, error))] if keeps else []
+        self.settle(results, action, held)
 
     def worn_out(self, delivery: Delivery, envelope: Envelope) -> None:
         """Delivered as often as its queue allows."""
