@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 from taskyard.pool.threads import MOST_THREADS
+from taskyard.result.store import stored_by_parent
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -52,10 +53,9 @@ class AsyncioLane(SideBySide):
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="task")
         self._own = threading.local()
         self._running: dict[int, _Running] = {}
-        #: Threads' jobs; the loop holds its tasks only weakly.
-        self._others: set[asyncio.Task[None]] = set()
         self._kinds: dict[str, bool] = {}
         self._sending = False
+        self._stored_by_parent = not spec.store or stored_by_parent(app.conf)
         self._loop: asyncio.AbstractEventLoop
 
     def serve(self) -> None:
@@ -83,9 +83,7 @@ class AsyncioLane(SideBySide):
         context = copy_context()
         if not self._is_coroutine(job.name):
             self.cannot_limit(job, hard, soft)
-            thread = self._loop.create_task(self._in_thread(context, job), context=context)
-            self._others.add(thread)
-            thread.add_done_callback(self._others.discard)
+            self._threads.submit(context.run, self._work, job).add_done_callback(self._thread_done)
             return
         task = self._loop.create_task(self._on_loop(context, job, hard, soft), context=context)
         self._running[job.seq] = _Running(task)
@@ -97,9 +95,8 @@ class AsyncioLane(SideBySide):
             kind = self._kinds[name] = task is None or iscoroutinefunction(task.run)
         return kind
 
-    async def _in_thread(self, context: Context, job: Job) -> None:
-        outcome = await self._loop.run_in_executor(self._threads, context.run, self._work, job)
-        self.answer(outcome)
+    def _thread_done(self, future: Future[Outcome]) -> None:
+        self._loop.call_soon_threadsafe(self.answer, future.result())
 
     def _work(self, job: Job) -> Outcome:
         runner: Runner | None = getattr(self._own, "runner", None)
@@ -153,7 +150,7 @@ class AsyncioLane(SideBySide):
                 timer.cancel()
         if running.ended:
             return None
-        if any((attempt.request.embed or {}).values()) or not self._stored_by_parent():
+        if not self._stored_by_parent or any((attempt.request.embed or {}).values()):
             return await self._aside(context, runner.finish, attempt, value)
         return runner.finish(attempt, value)
 
@@ -161,10 +158,18 @@ class AsyncioLane(SideBySide):
         self, context: Context, step: Callable[[Attempt, Any], Outcome], attempt: Attempt, value: Any
     ) -> Outcome:
         """A step that may wait for a broker or a store, in a thread but in the job's own context."""
-        return await self._loop.run_in_executor(self._threads, context.run, step, attempt, value)
+        loop = self._loop
+        done: asyncio.Future[Outcome] = loop.create_future()
 
-    def _stored_by_parent(self) -> bool:
-        return True
+        def finished(future: Future[Outcome]) -> None:
+            loop.call_soon_threadsafe(done.set_result, future.result())
+
+        def submit() -> None:
+            self._threads.submit(context.run, step, attempt, value).add_done_callback(finished)
+
+        # Not before this coroutine waits: a context can be entered only once at a time.
+        loop.call_soon(submit)
+        return await done
 
     # -- interruption
     def _interrupt(self, running: _Running) -> None:

@@ -24,6 +24,8 @@ logger = logging.getLogger("taskyard.worker")
 
 #: A child that has not ended a job so long after its hard limit, seconds, is stuck.
 _STUCK_SECONDS = 5.0
+#: What it gets to say where, seconds.
+_LAST_WORDS_SECONDS = 0.3
 
 #: What the child is told: a job, or to end one (as by its soft limit, or for good).
 RUN, INTERRUPT, TERMINATE = range(3)
@@ -100,7 +102,12 @@ class LanePool(ProcessPool):
             worker.pid,
         )
         worker.doomed[job.seq] = limit
-        worker.signal(signal.SIGKILL)
+        worker.signal(signal.SIGUSR2)  # the child shows what its threads do
+        self.loop.call_later(_LAST_WORDS_SECONDS, self._kill_one, worker)
+
+    def _kill_one(self, worker: ChildProcess) -> None:
+        if worker.pid in self._workers:
+            worker.signal(signal.SIGKILL)
 
     def terminate_job(self, seq: int, number: int) -> bool:
         """Ask the child; threads cannot be ended."""
@@ -120,9 +127,7 @@ class LanePool(ProcessPool):
         for worker in list(self._workers.values()):
             begun = worker.board.begun()
             found += [
-                Running(seq, at, worker.pid)
-                for seq, at in list(worker.submitted_at.items())
-                if seq <= begun
+                Running(seq, at, worker.pid) for seq, at in list(worker.submitted_at.items()) if seq <= begun
             ]
         return found
 

@@ -1,0 +1,157 @@
+"""Every pool runs every kind of task, as many at once as it says, within the limits that it can hold."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from taskyard import App
+from taskyard.errors import TimeLimitExceeded
+from tests.integration.pools.conftest import Start
+from tests.integration.worker.harness import wait_until
+
+pytestmark = pytest.mark.redis
+
+LANES = ["threads", "asyncio", "gevent", "eventlet"]
+
+
+@pytest.mark.parametrize("pool", [*LANES, "solo", "prefork"])
+def test_coroutines_functions_and_retries_run_in_every_pool(pool: str, client: App, start: Start) -> None:
+    start("-P", pool, "-c", "2")
+    results = [
+        client.send_task("pooltasks.aadd", (1, 2)),
+        client.send_task("pooltasks.add", (3, 4)),
+        client.send_task("pooltasks.flaky", (2,)),
+    ]
+    assert [result.get(timeout=60) for result in results] == [3, 7, "after 2 retries"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "task"), [(pool, "meet") for pool in LANES] + [("asyncio", "ameet")], ids=str
+)
+def test_as_many_at_once_as_it_says_each_in_a_context_of_its_own(
+    pool: str, task: str, client: App, start: Start
+) -> None:
+    start("-P", pool, "-c", "20")
+    results = [client.send_task(f"pooltasks.{task}", (number, 20)) for number in range(20)]
+    assert [result.get(timeout=90) for result in results] == [
+        ["nothing", str(number), f"pooltasks.{task} {result.id}"] for number, result in enumerate(results)
+    ]
+
+
+def test_processes_share_the_concurrency_of_a_pool(client: App, start: Start) -> None:
+    worker = start("-P", "asyncio", "-c", "6", "--processes", "2")
+    assert len(worker.children()) == 2
+    results = [client.send_task("pooltasks.ameet", (number, 6)) for number in range(6)]
+    for result in results:
+        result.get(timeout=60)
+
+
+@pytest.mark.parametrize(("pool", "prefix"), [("asyncio", "a"), ("gevent", ""), ("eventlet", "")])
+def test_limits_hold_where_jobs_run_side_by_side(pool: str, prefix: str, client: App, start: Start) -> None:
+    worker = start("-P", pool, "-c", "4")
+    hard = client.send_task(f"pooltasks.{prefix}hardly")
+    soft = client.send_task(f"pooltasks.{prefix}softly")
+    assert soft.get(timeout=30) == "caught"
+    with pytest.raises(TimeLimitExceeded):
+        hard.get(timeout=30)
+    assert "Hard time limit (0.5s) exceeded for pooltasks" in worker.text()
+    children = worker.children()
+    assert client.send_task("pooltasks.aadd", (1, 1)).get(timeout=30) == 2
+    assert worker.children() == children
+
+
+def test_a_coroutine_that_blocks_its_process_is_ended_with_it(client: App, start: Start) -> None:
+    worker = start("-P", "asyncio", "-c", "4")
+    (child,) = worker.children()
+    blocked = client.send_task("pooltasks.block")
+    with pytest.raises(TimeLimitExceeded):
+        blocked.get(timeout=60)
+    assert "something blocks its process" in worker.text()
+    assert "in block" in worker.text(), "the stack says what blocked"
+    assert client.send_task("pooltasks.aadd", (1, 1)).get(timeout=30) == 2
+    assert worker.children() != [child]
+
+
+def test_threads_say_that_they_cannot_hold_limits(client: App, start: Start) -> None:
+    worker = start("-P", "threads", "-c", "2")
+    client.send_task("pooltasks.hardly")
+    wait_until(lambda: "time limits of task pooltasks.hardly are not enforced" in worker.text())
+
+
+@pytest.mark.parametrize(("pool", "task"), [("threads", "long"), ("asyncio", "along"), ("gevent", "long")])
+def test_a_lost_process_gives_all_its_jobs_back(pool: str, task: str, client: App, start: Start) -> None:
+    worker = start("-P", pool, "-c", "3")
+    (child,) = worker.children()
+    results = [client.send_task(f"pooltasks.{task}", (1.0,)) for _ in range(3)]
+    wait_until(lambda: worker.count()["begin long"] == 3)
+    os.kill(child, signal.SIGKILL)
+    assert [result.get(timeout=60) for result in results] == ["done"] * 3
+    assert worker.count() == {"begin long": 6, "end long": 3}
+
+
+def test_worn_processes_of_side_by_side_pools_are_replaced(client: App, start: Start) -> None:
+    worker = start("-P", "threads", "-c", "2", "--max-tasks-per-child", "5")
+    results = [client.send_task("pooltasks.where") for _ in range(20)]
+    children = {result.get(timeout=60)[0] for result in results}
+    assert 3 <= len(children) <= 5
+    assert {result.get()[1] for result in results} == {worker.pid}
+
+
+def test_new_interpreters_instead_of_forks(client: App, start: Start) -> None:
+    worker = start("-c", "2", "--pool-start-method", "spawn", app="hooked")
+    (child, _) = wait_until(lambda: len(worker.children()) == 2 and worker.children())
+    assert b"taskyard.pool.spawned" in open(f"/proc/{child}/cmdline", "rb").read()
+    assert client.send_task("hooked.add", (1, 2)).get(timeout=60) == 3
+    wait_until(lambda: sum(line.startswith("process_init") for line in worker.ran()) == 2)
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: sum(line.startswith("process_init") for line in worker.ran()) == 3)
+    assert client.send_task("hooked.add", (3, 4)).get(timeout=60) == 7
+    assert worker.stop() == 0
+
+
+def test_a_child_that_is_not_ready_in_time_is_replaced(client: App, start: Start) -> None:
+    worker = start("-c", "1", app="hooked", environment={"STUCK_ONCE": "1", "ALIVE_TIMEOUT": "1.5"})
+    wait_until(lambda: "was not ready within 1.5 s (worker_proc_alive_timeout)" in worker.text())
+    assert client.send_task("hooked.add", (1, 2)).get(timeout=60) == 3
+
+
+def test_a_pool_of_the_app_s_own(client: App, start: Start) -> None:
+    worker = start("-P", "custompool:Inline", "-c", "1")
+    assert client.send_task("pooltasks.where").get(timeout=60)[0] == worker.pid
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(("pool", "task"), [("prefork", "long"), ("asyncio", "along")])
+def test_a_running_task_is_terminated_on_request(pool: str, task: str, client: App, start: Start) -> None:
+    worker = start("-P", pool, "-c", "2")
+    result = client.send_task(f"pooltasks.{task}")
+    wait_until(lambda: "begin long" in worker.ran())
+    client.control.revoke(result.id, terminate=True)
+    wait_until(lambda: result.state == "REVOKED", what="the revocation")
+    assert client.send_task("pooltasks.aadd", (1, 1)).get(timeout=60) == 2
+    assert worker.count() == {"begin long": 1}
+
+
+def test_the_pool_grows_shrinks_and_is_made_anew(client: App, start: Start) -> None:
+    worker = start("-c", "1")
+    client.control.pool_grow(2)
+    wait_until(lambda: len(worker.children()) == 3 and worker.state()["slots"] == 3)
+    before = set(worker.children())
+    client.control.pool_restart()
+    wait_until(lambda: len(worker.children()) == 3 and not before & set(worker.children()))
+    client.control.pool_shrink(2)
+    wait_until(lambda: len(worker.children()) == 1 and worker.state()["slots"] == 1)
+    assert client.send_task("pooltasks.add", (1, 2)).get(timeout=60) == 3
+
+
+def test_the_size_follows_the_load(client: App, start: Start) -> None:
+    worker = start("--autoscale", "4,1", environment={"AUTOSCALE_KEEPALIVE": "1"})
+    assert len(worker.children()) == 1
+    results = [client.send_task("pooltasks.meet", (number, 4)) for number in range(4)]
+    for result in results:
+        result.get(timeout=60)
+    wait_until(lambda: worker.state()["slots"] == 1 and len(worker.children()) == 1)
+    assert "Scaling up" in worker.text()
