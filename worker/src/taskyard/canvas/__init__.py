@@ -8,13 +8,12 @@ from taskyard.canvas.chords import _chord, chord
 from taskyard.canvas.groups import group, maybe_unroll_group
 from taskyard.canvas.maps import chunks, xmap, xstarmap
 from taskyard.canvas.signatures import Signature, maybe_signature, signature
-from taskyard.canvas.stamping import GroupStampingVisitor, StampingVisitor
+from taskyard.canvas.stamping import StampingVisitor
 
 #: Older names of Celery's.
 subtask, maybe_subtask = signature, maybe_signature
 
 __all__ = [
-    "GroupStampingVisitor",
     "Signature",
     "StampingVisitor",
     "_chain",

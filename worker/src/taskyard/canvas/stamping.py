@@ -64,36 +64,6 @@ class StampingVisitor(ABC):
         return {}
 
 
-class GroupStampingVisitor(StampingVisitor):
-    """Stamps each task with the ids of the groups that it stands in, outermost first (stamp `groups`)."""
-
-    def __init__(self, groups: list[str] | None = None, stamped_headers: list[str] | None = None) -> None:
-        self.groups = list(groups or [])
-        self.stamped_headers = list(stamped_headers or [])
-        if "groups" not in self.stamped_headers:
-            self.stamped_headers.append("groups")
-
-    def on_group_start(self, group: Any, **headers: Any) -> Stamps:
-        """Enter the group; it gets an id if it has none."""
-        if group.id is None:
-            from taskyard.message.identity import new_id
-
-            group.set(task_id=new_id())
-        self.groups.append(group.id)
-        return self._stamps()
-
-    def on_group_end(self, group: Any, **headers: Any) -> None:
-        """Leave the group."""
-        self.groups.pop()
-
-    def on_signature(self, sig: Signature, **headers: Any) -> Stamps:
-        """The groups around this task."""
-        return self._stamps()
-
-    def _stamps(self) -> Stamps:
-        return {"groups": list(self.groups), "stamped_headers": list(self.stamped_headers)}
-
-
 def merge_stamps(into: Stamps, more: Stamps | None, *, append: bool = True) -> None:
     """Add `more` to `into`; of a name in both, lists are joined.
 
