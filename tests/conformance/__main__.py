@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from time import strftime
 
 from tests.conformance import suite
 from tests.conformance.arrangements import ARRANGEMENTS, Servers
 from tests.conformance.run import fast_tests, judge, run, write_expected
 
+#: What the tests and workers print, a directory for each run.
 LOGS = Path(__file__).parent.parent.parent / "build" / "conformance"
 
 
@@ -29,6 +31,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no arrangement {unknown[0]!r}; there are {', '.join(ARRANGEMENTS)}")
     worse = better = passed = expected = 0
+    logs = LOGS / strftime("%m%dT%H%M%S")
+    print(f"logs are in {logs}", flush=True)
     failing: list[str] = []
     tables: list[str] = []
     try:
@@ -45,7 +49,7 @@ def main() -> int:
                     continue
                 print(f"{name}:", flush=True)
                 options = ["-k", arguments.k] if arguments.k else []
-                outcomes = run(arrangement, servers, tests, arguments=options, logs=LOGS)
+                outcomes = run(arrangement, servers, tests, arguments=options, logs=logs)
                 if arguments.accept:
                     write_expected(arrangement, outcomes)
                 score = judge(arrangement, outcomes)

@@ -145,10 +145,14 @@ def test_failures_describe_the_exception(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "disposition"),
-    [("Ignore()", ACK), ("Reject('x')", REJECT), ("Reject('x', requeue=True)", REQUEUE)],
+    ("error", "disposition", "states"),
+    [
+        ("Ignore()", ACK, []),
+        ("Reject('x')", REJECT, ["FAILURE"]),
+        ("Reject('x', requeue=True)", REQUEUE, []),
+    ],
 )
-def test_predicates(app: App, error: str, disposition: int) -> None:
+def test_predicates(app: App, error: str, disposition: int, states: list[str]) -> None:
     from taskyard import errors
 
     @app.task(name="t")
@@ -156,7 +160,8 @@ def test_predicates(app: App, error: str, disposition: int) -> None:
         raise eval(error, vars(errors))
 
     outcome = run(app, "t")
-    assert (outcome.disposition, outcome.results) == (disposition, [])
+    assert outcome.disposition == disposition
+    assert [json.loads(text)["status"] for _, text in outcome.results] == states
 
 
 def test_what_cannot_be_run_says_so(app: App) -> None:

@@ -233,6 +233,8 @@ class Ignore(TaskPredicate):
 class Reject(TaskPredicate):
     """The task refuses its message: dead-lettered, or put back if `requeue`."""
 
+    wire_module = "celery.exceptions"
+
     def __init__(self, reason: object = None, requeue: bool = False) -> None:
         super().__init__(reason, requeue)
         self.reason = reason
@@ -262,5 +264,6 @@ WIRE_EXCEPTIONS: dict[tuple[str, str], type[BaseException]] = {
         SoftTimeLimitExceeded,
         WorkerLostError,
         Retry,
+        Reject,
     )
 }

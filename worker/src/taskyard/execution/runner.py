@@ -257,10 +257,14 @@ class Runner:
             return Outcome(job.seq, ACK, "IGNORED", [], runtime)
         if isinstance(error, Reject):
             logger.info("Task %s[%s] rejected: %s", name, job.id, error.reason)
-            disposition = REQUEUE if error.requeue else REJECT
-            return Outcome(
-                job.seq, disposition, "REJECTED", [], runtime, f"rejected by the task: {error.reason}"
-            )
+            reason = f"rejected by the task: {error.reason}"
+            if error.requeue:
+                return Outcome(job.seq, REQUEUE, "REJECTED", [], runtime, reason)
+            # It will not run again: who waits for its result must hear of it.
+            einfo = ExceptionInfo(error)
+            results = self._record_failure(attempt, error, einfo)
+            report = (safe_repr(error), einfo.traceback)
+            return Outcome(job.seq, REJECT, "REJECTED", results, runtime, reason, report=report)
         if isinstance(error, Postpone):
             logger.info("Task %s[%s] postponed by %.1f s: %s", name, job.id, error.seconds, error.reason)
             due = time() + error.seconds
@@ -306,20 +310,8 @@ class Runner:
         job, task, request = attempt.job, attempt.task, attempt.request
         einfo = ExceptionInfo(error)
         text = einfo.traceback
-        results: Results = self._recorder.failed(job, task, request, error, text)
-        if request.embed:
-            call_errbacks(self._app, request, error, text)
+        results = self._record_failure(attempt, error, einfo)
         self._hook(task.on_failure, error, job.id, request.args, request.kwargs, einfo)
-        if signals.task_failure:
-            signals.task_failure.send(
-                sender=task,
-                task_id=job.id,
-                exception=error,
-                args=request.args,
-                kwargs=request.kwargs,
-                traceback=einfo.tb,
-                einfo=einfo,
-            )
         name = request.shadow or job.name
         if task.throws and isinstance(error, task.throws):
             logger.info("Task %s[%s] raised expected: %s", name, job.id, safe_repr(error))
@@ -339,6 +331,23 @@ class Runner:
             reason,
             report=(reason, text),
         )
+
+    def _record_failure(self, attempt: Attempt, error: BaseException, einfo: ExceptionInfo) -> Results:
+        job, task, request = attempt.job, attempt.task, attempt.request
+        results: Results = self._recorder.failed(job, task, request, error, einfo.traceback)
+        if request.embed:
+            call_errbacks(self._app, request, error, einfo.traceback)
+        if signals.task_failure:
+            signals.task_failure.send(
+                sender=task,
+                task_id=job.id,
+                exception=error,
+                args=request.args,
+                kwargs=request.kwargs,
+                traceback=einfo.tb,
+                einfo=einfo,
+            )
+        return results
 
     def _not_registered(self, job: Job, request: Request) -> Outcome:
         logger.error(

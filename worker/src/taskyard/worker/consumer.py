@@ -36,6 +36,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskyard.worker")
 
 
+#: Properties that say nothing to a task, or are handed to it elsewhere; all others are the sender's own.
+_TRANSPORTS_OWN = frozenset(
+    {
+        "body_encoding",
+        "content_encoding",
+        "content_type",
+        "correlation_id",
+        "delivery_info",
+        "delivery_mode",
+        "delivery_tag",
+        "priority",
+        "reply_to",
+    }
+)
+
+
 class Consumer:
     """Owns every delivery from its arrival to its settlement."""
 
@@ -185,6 +201,8 @@ class Consumer:
             "correlation_id": delivery.properties.get("correlation_id"),
             "reply_to": delivery.properties.get("reply_to"),
         }
+        for name in delivery.properties.keys() - _TRANSPORTS_OWN:
+            properties[name] = delivery.properties[name]
         if self.observer is not None:
             self.observer.submitted(held)
             properties["events"] = self.observer.events

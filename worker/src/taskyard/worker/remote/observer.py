@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
 from taskyard.execution.job import ACK, REJECT, REQUEUE, Outcome
-from taskyard.result.states import FAILURE, RETRY, SUCCESS
+from taskyard.result.states import FAILURE, REJECTED, RETRY, SUCCESS
 from taskyard.worker.remote.request import Request
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Observer:
             self._eventer.task("task-succeeded", now, uuid=envelope.id, result=text, runtime=outcome.runtime)
         elif outcome.state == RETRY:
             self._eventer.task("task-retried", now, uuid=envelope.id, exception=text, traceback=traceback)
-        elif outcome.state == FAILURE:
+        elif outcome.state == FAILURE or (outcome.state == REJECTED and outcome.report):
             self._eventer.task(
                 "task-failed", now, uuid=envelope.id, exception=text or outcome.reason, traceback=traceback
             )
