@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_worn_processes_of_side_by_side_pools_are_replaced(client: App, start: S
 def test_new_interpreters_instead_of_forks(client: App, start: Start) -> None:
     worker = start("-c", "2", "--pool-start-method", "spawn", app="hooked")
     (child, _) = wait_until(lambda: len(worker.children()) == 2 and worker.children())
-    assert b"taskyard.pool.spawned" in open(f"/proc/{child}/cmdline", "rb").read()
+    assert b"taskyard.pool.spawned" in Path(f"/proc/{child}/cmdline").read_bytes()
     assert client.send_task("hooked.add", (1, 2)).get(timeout=60) == 3
     wait_until(lambda: sum(line.startswith("process_init") for line in worker.ran()) == 2)
     os.kill(child, signal.SIGKILL)

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from taskyard import App, current_task
+from taskyard import App, Task, current_task
 from taskyard.errors import SoftTimeLimitExceeded
 
 app = App("pooltasks", worker_pool_restarts=True)
@@ -48,7 +48,7 @@ async def ameet(number: int, of: int) -> list[str]:
     before = seen.get()
     seen.set(str(number))
     record(f"met {number}")
-    while present() < of:
+    while present() < of:  # noqa: ASYNC110  the others are in other processes
         await asyncio.sleep(0.02)
     return [before, seen.get(), who()]
 
@@ -65,7 +65,7 @@ def add(x: int, y: int) -> int:
 
 
 @app.task(bind=True, max_retries=2)
-async def flaky(self, fail: int) -> str:
+async def flaky(self: Task, fail: int) -> str:
     if self.request.retries < fail:
         raise self.retry(countdown=0)
     return f"after {self.request.retries} retries"
@@ -106,7 +106,7 @@ async def ahardly() -> None:
 @app.task(time_limit=0.5)
 async def block() -> None:
     """A mistake that asyncio cannot do anything about."""
-    time.sleep(600)
+    time.sleep(600)  # noqa: ASYNC251  that is the mistake
 
 
 @app.task

@@ -121,7 +121,8 @@ def _log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:
 def _purge(app: App) -> None:
     count = app.control.purge()
     if count:
-        print(f"purge: Erased {count} message{'s' if count > 1 else ''} from the queue.", file=sys.__stdout__)
+        plural = "s" if count > 1 else ""
+        print(f"purge: Erased {count} message{plural} from the queue.", file=sys.__stdout__, flush=True)
 
 
 def _banner(worker: Worker) -> str:

@@ -1,0 +1,7 @@
+"""`python -m taskyard`."""
+
+import sys
+
+from taskyard.cli.main import main
+
+sys.exit(main())
