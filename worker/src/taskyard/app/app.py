@@ -207,9 +207,9 @@ class App(Configuring, Registering, Sending, Connecting):
     @cached_property
     def log(self) -> Any:
         """Logging of the worker and of tasks."""
-        from taskyard.log import Logging
+        from taskyard.app.loading import Logs
 
-        return Logging(self)
+        return Logs(self)
 
     @cached_property
     def canvas(self) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -59,11 +60,32 @@ class Loader:
         return self.app.conf
 
 
+class Logs:
+    """`app.log`: logging as a worker sets it up."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.already_setup = False
+
+    def setup(self, loglevel: str | int | None = None, logfile: str | None = None, **options: Any) -> None:
+        """Set up logging as the settings say, once."""
+        from taskyard.log import LogOptions, setup_logging
+
+        if not self.already_setup:
+            self.already_setup = True
+            level = "warning" if loglevel is None else loglevel
+            setup_logging(LogOptions.from_settings(self.app.conf, level=level, file=logfile))
+
+    setup_logging_subsystem = setup
+
+    def get_default_logger(self, name: str = "taskyard") -> logging.Logger:
+        """A logger."""
+        return logging.getLogger(name)
+
+
 def run_command_line(app: App, argv: list[str] | None) -> int:
     """The command line with this app as if -A had named it."""
-    from importlib import import_module
-
     arguments = list(sys.argv[1:] if argv is None else argv)
-    main = import_module("taskyard.cli.main").main
-    code: int = main(arguments, app=app)
+    setattr(import_module("taskyard.cli.find_app"), "chosen", app)  # noqa: B010
+    code: int = import_module("taskyard.cli.main").main(arguments)
     return code

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 #: Attributes that are looked at when only a module is named.
 _USUAL_NAMES = ("app", "celery", "taskyard")
+#: The app of App.start(), which needs no name.
+chosen: App | None = None
 
 
 def find_app(name: str | None, workdir: str | None = None) -> App:
     """Import the app; ImproperlyConfigured says in one line what is wrong with the name or the module."""
     name = name or os.environ.get("TASKYARD_APP")
+    if not name and chosen is not None:
+        chosen.import_default_modules()
+        return chosen
     if not name:
         raise ImproperlyConfigured("which app? Say taskyard -A module:app ..., or set TASKYARD_APP")
     if workdir:

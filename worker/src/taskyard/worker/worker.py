@@ -110,11 +110,15 @@ class Worker:
         )
 
     # -- start
-    def run(self, *, catch_signals: bool = True) -> int:
-        """Start, work until stopped, and return the exit code."""
+    def run(self, *, catch_signals: bool = True, start_pool: bool = True) -> int:
+        """Start, work until stopped, and return the exit code.
+
+        In a thread of a larger program without signals, and with the pool started before by its main thread.
+        """
         if worker_init:
             worker_init.send(sender=self)
-        self.pool.start()  # children first: no thread, no connection, no loop exists yet
+        if start_pool:
+            self.pool.start()  # children first: no thread, no connection, no loop exists yet
         try:
             self._assemble(catch_signals)
             self._connect()
