@@ -146,7 +146,8 @@ def test_a_group_within_a_chain_becomes_a_chord_when_it_is_sent(
 
 def test_a_chain_that_ends_in_a_group_has_the_groups_result(app: App, sent: list[Any]) -> None:
     a, b, c = tasks(app, "abc")
-    result = (a | group(b, c)).apply_async()
+    canvas: Any = a | group(b, c)
+    result = canvas.apply_async()
     assert isinstance(result, GroupResult)
     assert len(result) == 2
     assert result.parent.id == sent[0].headers["id"]
@@ -215,7 +216,8 @@ def test_eagerly(app: App) -> None:
     assert (add.s(1, 2) | add.s(3)).apply_async().get() == 6
     assert group(add.s(1, 2), add.s(3, 4)).apply_async().get() == [3, 7]
     assert chord([add.s(1, 2), add.s(3, 4)])(total.s()).get() == 10
-    assert (add.s(1, 1) | group(add.s(1), add.s(2)) | total.s()).apply_async().get() == 7
+    canvas: Any = add.s(1, 1) | group(add.s(1), add.s(2)) | total.s()
+    assert canvas.apply_async().get() == 7
 
 
 def test_freezing_a_chain_gives_each_step_its_id(app: App) -> None:

@@ -66,7 +66,7 @@ def test_every_task_of_a_canvas_is_visited(app: App) -> None:
 
 def test_chains_and_groups(app: App) -> None:
     a, b, c = (app.tasks[name].s() for name in "abc")
-    canvas = a | group(b, c)
+    canvas: Any = a | group(b, c)
     canvas.stamp(Numbered())
     first, last = canvas.tasks
     assert stamps(first) == {"number": 1, "in_chain": True}

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.broker.connection import without_password
+from taskyard.context import current_worker_request
 from taskyard.errors import (
     BackendGetMetaError,
     BackendStoreError,
@@ -163,9 +164,12 @@ class Backend(ChordSupport, Polling):
     ) -> dict[str, Any]:
         """The object to store; `result` has been through `encode_result`."""
         group = parent = children = None
+        # What is stored for another task, such as a chord's body that fails, has the children of this one.
+        sender = request if request is not None else current_worker_request()
         if request is not None:
             group, parent = request.group, request.parent_id
-            children = [child.as_tuple() for child in request.children or ()]
+        if sender is not None:
+            children = [child.as_tuple() for child in sender.children or ()]
         return build_meta(
             str(task_id),
             state,

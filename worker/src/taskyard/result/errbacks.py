@@ -68,8 +68,9 @@ class StandInRequest:
 
 def call_errbacks(app: App, request: Any, error: BaseException, traceback: Any) -> None:
     """Call each: `(request, exc, traceback)` here and now if the task is registered and takes that much,
-    else as a task with the failed one's id.
+    else as a task with the failed one's id; those tasks are sent as a group.
     """
+    to_send = []
     for errback in _listed(request.errbacks):
         signature = app.signature(errback)
         try:
@@ -77,9 +78,14 @@ def call_errbacks(app: App, request: Any, error: BaseException, traceback: Any) 
             if task is not None and takes_more_than_one(task, signature):
                 signature(request, error, traceback)
             else:
-                _send(app, request, signature)
+                to_send.append(signature)
         except Exception:
             logger.exception("Error callback %r of task %s failed", signature.get("task"), request.id)
+    if to_send:
+        try:
+            _send(app, request, app.canvas.group(to_send, app=app))
+        except Exception:
+            logger.exception("Error callbacks of task %s could not be sent", request.id)
 
 
 def _registered(app: App, signature: Any) -> Any:

@@ -99,6 +99,7 @@ class RedisChords:
             time(),
             group_id,
             self.encode(body),
+            1 if _comes_again(request) else 0,
         ]
         parts, _, size, claimed = self._run(PART, keys, arguments)
         if parts != -1 and size and claimed:
@@ -240,6 +241,12 @@ class RedisChords:
             return _LONGEST_CLAIM
         patience = float(conf.broker_connection_timeout or 0) + float(policy.get("interval_max") or 0)
         return min(_LONGEST_CLAIM, self._claim_seconds() + ceil((int(attempts) + 2) * patience))
+
+
+def _comes_again(request: Any) -> bool:
+    """Whether the message was delivered before."""
+    info = request.delivery_info or {}
+    return bool(info.get("redelivered") or getattr(request, "delivery_count", 0))
 
 
 def _caused(text: str, cause: BaseException) -> ChordError:

@@ -9,10 +9,12 @@ Two keys more hold what a sweeper needs: when to look at which chord, and the bo
 from __future__ import annotations
 
 #: KEYS j t s d group c due bodies; ARGV task id, part, ordered, score, life of these keys, life of the
-#: group, life of a claim, token, now, group id, body.  Returns {parts, added, size, claimed}; -1 parts if the
-#: chord is over.
+#: group, life of a claim, token, now, group id, body, whether the message comes again.  Returns {parts,
+#: added, size, claimed}; -1 parts if the chord is over.
 PART = """
-if redis.call('GET', KEYS[6]) == 'done' then
+if redis.call('GET', KEYS[6]) == 'done' and ARGV[12] == '1' then
+    -- A copy that comes late.  A first delivery belongs to a frozen chord that is sent again, whose sender
+    -- has not begun the new run in here.
     return {-1, 0, 0, 0}
 end
 local mark, ordered, score = ARGV[1] .. ':' .. ARGV[4], ARGV[3] == '1', ARGV[4]
