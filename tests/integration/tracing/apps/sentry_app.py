@@ -10,6 +10,7 @@ sentry_sdk.init(
     dsn=os.environ["DSN"],
     integrations=[CeleryIntegration()],
     traces_sample_rate=1.0,
+    send_default_pii=True,
     # The collector of the test reads plain JSON.
     _experiments={"transport_compression_level": 0},
 )
