@@ -54,14 +54,45 @@ def memcached() -> Iterator[Memcached]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def django(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Django with django-celery-results' own tables, which Celery uses, on SQLite."""
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    folder = tmp_path_factory.mktemp("django")
+    settings.configure(
+        INSTALLED_APPS=["django_celery_results"],
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": folder / "django.db",
+                "OPTIONS": {"timeout": 60},
+            }
+        },
+        CACHES={
+            "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": folder}
+        },
+        USE_TZ=True,
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     return f"redis://127.0.0.1:{redis_server.port}/{next(_numbers)}"
 
 
-@pytest.fixture(params=["redis", "memcached", "sqlite", "postgresql", "mariadb", "file"])
+@pytest.fixture(
+    params=["redis", "memcached", "sqlite", "postgresql", "mariadb", "file", "django-db", "django-cache"]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store for result_backend."""
+    if request.param.startswith("django"):
+        request.getfixturevalue("django")
+        return str(request.param)
     if request.param == "sqlite":
         return f"db+sqlite:///{tmp_path}/results.db"
     if request.param == "file":

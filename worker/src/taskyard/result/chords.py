@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.errors import ChordError, NotRegistered
 from taskyard.message.identity import new_id
 from taskyard.result.errbacks import StandInRequest, call_errbacks
+from taskyard.result.joining import allow_join_result
 from taskyard.result.sets import GroupResult
 from taskyard.result.states import FAILURE, PROPAGATE_STATES
 
@@ -65,6 +66,32 @@ class ChordSupport:
         self.app.tasks["celery.chord_unlock"].apply_async(
             (header_result.id, body), options, countdown=countdown, queue=queue, priority=priority, **where
         )
+
+    def send_body(self, header: Any, callback: Any) -> None:
+        """All of a header is ready: send the body with its results, or fail it."""
+        join = header.join_native if header.supports_native_join else header.join
+        try:
+            with allow_join_result():
+                values = join(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
+        except Exception as cause:
+            culprit = next(header._failed_join_report(), None)
+            self._body_failed(
+                header,
+                callback,
+                f"Dependency {culprit.id} raised {cause!r}" if culprit else repr(cause),
+                cause,
+            )
+            return
+        try:
+            callback.delay(values)
+        except Exception as cause:
+            self._body_failed(header, callback, f"Callback error: {cause!r}", cause)
+
+    def _body_failed(self, header: Any, callback: Any, text: str, cause: Exception) -> None:
+        logger.error("Chord %r raised: %s", header.id, text, exc_info=cause)
+        error = ChordError(text)
+        error.__cause__ = cause
+        self.chord_error_from_stack(callback, error)
 
     def call_errbacks(self, request: Any, error: BaseException, traceback: Any = None) -> None:
         """Call the error callbacks of a request."""

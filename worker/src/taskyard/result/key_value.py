@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ChordError
 from taskyard.result.backend import Backend, seconds_of
-from taskyard.result.joining import allow_join_result
 from taskyard.result.meta import TASK_KEY_PREFIX
 from taskyard.result.opening import global_prefix
 from taskyard.result.sets import GroupResult
@@ -194,25 +193,8 @@ class KeyValueBackend(Backend):
             self.expire(self.get_key_for_task(request.id), self.chord_result_expires)
 
     def _finish_chord(self, key: Any, header: Any, callback: Any) -> None:
-        join = header.join_native if header.supports_native_join else header.join
-        error: ChordError | None = None
         try:
-            with allow_join_result():
-                values = join(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
-        except Exception as cause:
-            culprit = next(header._failed_join_report(), None)
-            error = ChordError(f"Dependency {culprit.id} raised {cause!r}" if culprit else repr(cause))
-            error.__cause__ = cause
-        else:
-            try:
-                callback.delay(values)
-            except Exception as cause:
-                error = ChordError(f"Callback error: {cause!r}")
-                error.__cause__ = cause
-        try:
-            if error is not None:
-                logger.error("Chord %r raised: %r", header.id, error, exc_info=error.__cause__)
-                self.chord_error_from_stack(callback, error)
+            self.send_body(header, callback)
         finally:
             header.delete(backend=self)
             self.delete(key)
