@@ -87,7 +87,7 @@ def test_sentry(environment: dict[str, str], collector: Collector, tmp_path: Pat
     assert error["contexts"]["trace"]["trace_id"] in traces
     spans = [span for item in transactions for span in item["spans"] if span["op"] == "queue.process"]
     assert len(spans) == 4
-    (process,) = (span for span in spans if span["span_id"] == error["contexts"]["trace"]["span_id"])
+    (process,) = (span for span in spans if span["parent_span_id"] == error["contexts"]["trace"]["span_id"])
     assert process["status"] == "internal_error"
     assert process["data"]["messaging.destination.name"] == "celery"
     assert process["data"]["messaging.message.receive.latency"] > 0
