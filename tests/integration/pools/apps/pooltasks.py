@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from taskyard import App, Task, current_task
 from taskyard.errors import SoftTimeLimitExceeded
@@ -65,7 +66,7 @@ def add(x: int, y: int) -> int:
 
 
 @app.task(bind=True, max_retries=2)
-async def flaky(self: Task, fail: int) -> str:
+async def flaky(self: Task[..., Any], fail: int) -> str:
     if self.request.retries < fail:
         raise self.retry(countdown=0)
     return f"after {self.request.retries} retries"

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     _go_to_background(arguments, worker.node)
     _log_and_greet(worker, log, quiet=arguments.quiet)
     if worker.options.purge:
-        _purge(app)
+        _purge(worker)
     code = worker.run()
     if worker.restart_wanted:
         sys.stdout.flush()
@@ -118,8 +118,11 @@ def _log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:
         print(_banner(worker), file=sys.__stderr__, flush=True)
 
 
-def _purge(app: App) -> None:
-    count = app.control.purge()
+def _purge(worker: Worker) -> None:
+    from taskyard.control.purge import purge
+
+    with worker.app.connection_for_write() as connection:
+        count = purge(worker.app, connection, worker.state.queues)
     if count:
         plural = "s" if count > 1 else ""
         print(f"purge: Erased {count} message{plural} from the queue.", file=sys.__stdout__, flush=True)
