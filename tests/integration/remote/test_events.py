@@ -186,7 +186,8 @@ def test_celery_s_own_command_line_understands_our_worker(
     finally:
         dump.kill()
         dump.wait(30)
-        dump.stdout.close()
+        if dump.stdout is not None:
+            dump.stdout.close()
 
 
 @pytest.mark.redis

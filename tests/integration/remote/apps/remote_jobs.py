@@ -40,7 +40,7 @@ def limited(number: int) -> int:
     return number
 
 
-limited.rate_limit = os.environ.get("RATE")  # type: ignore[attr-defined]
+limited.rate_limit = os.environ.get("RATE")
 
 
 @control_command(args=[("n", int)], signature="[N=1]", name="fetch_more")

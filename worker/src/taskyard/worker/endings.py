@@ -104,6 +104,8 @@ class Endings:
         held: Held | None = None,
     ) -> None:
         """The task has failed by no doing of its own."""
+        if self.observer is not None:
+            self.observer.failed(envelope, error)
         self.conclude(delivery, envelope, FAILURE, error, action, held)
 
     def malformed(self, delivery: Delivery, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def memdump(state: WorkerView, samples: int = 10, **kwargs: Any) -> Any:
 def objgraph(state: WorkerView, num: int = 200, max_depth: int = 10, type: str = "Request") -> Any:
     """Create graph of uncollected objects (memory-leak debugging)."""
     try:
-        import objgraph as graphs
+        graphs: Any = import_module("objgraph")
     except ImportError:
         raise ImportError("objgraph is not installed: pip install objgraph") from None
     with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:
