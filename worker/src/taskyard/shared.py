@@ -159,7 +159,7 @@ def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -
         name = options.get("name")
 
         def register(app: App) -> Task[..., Any]:
-            return app._task_from_fun(body, **options)
+            return app._take_shared(body, **options)
 
         connect_on_app_finalize(register)
         for app in list(_apps):

@@ -72,7 +72,7 @@ class Registering(AppState):
         def register(body: Callable[..., Any]) -> Any:
             task = self._task_from_fun(body, **options)
             if share:
-                shared.connect_on_app_finalize(lambda app: app._task_from_fun(body, **options))
+                shared.connect_on_app_finalize(lambda app: app._take_shared(body, **options))
             return change(task) if change is not None else task
 
         if function is None:
@@ -87,8 +87,7 @@ class Registering(AppState):
         name = name or self.gen_task_name(fun.__name__, fun.__module__)
         known = self._tasks.find(name)
         if known is not None:
-            # A name that this app has is not taken by what another one shares.
-            if known.function is fun or self._announcing:
+            if known.function is fun:
                 return known
             if not self.conf.strict:
                 message = f"task name {name!r} is taken by {known.origin}; {origin_of(fun)} is not registered"
@@ -101,8 +100,10 @@ class Registering(AppState):
             type(task).bind(app)
         return task
 
-    #: Shared tasks are coming in.
-    _announcing = False
+    def _take_shared(self, fun: Callable[..., Any], **options: Any) -> TaskClass[..., Any]:
+        """A task that belongs to all apps; it takes no name that this app has given already."""
+        name = options.get("name") or self.gen_task_name(fun.__name__, fun.__module__)
+        return self._tasks.find(name) or self._task_from_fun(fun, **options)
 
     def register_task(
         self, task: TaskClass[..., Any] | type[TaskClass[..., Any]], **options: Any
@@ -142,11 +143,7 @@ class Registering(AppState):
                 raise RuntimeError("the app is not finalized: call app.finalize() first")
             import_module("taskyard.canvas.builtins")
             self.finalized = True
-            self._announcing = True
-            try:
-                shared._announce_app_finalized(app)
-            finally:
-                self._announcing = False
+            shared._announce_app_finalized(app)
             for task in list(self._tasks.values()):
                 type(task).bind(app)
             if self.on_after_finalize:

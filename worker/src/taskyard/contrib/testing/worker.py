@@ -49,7 +49,9 @@ class TestWorkController(Worker):
     def run_in_thread(self) -> None:
         """Work until stopped; the pool has been started elsewhere."""
         try:
-            self.run(catch_signals=False, start_pool=False)
+            code = self.run(catch_signals=False, start_pool=False)
+            if code:
+                self._failure = RuntimeError(f"the worker ended with exit code {code}; its log says why")
         except BaseException as error:
             self._failure = error
         finally:
@@ -77,7 +79,9 @@ def start_worker(
 ) -> Iterator[TestWorkController]:
     """A worker for the time of the block; it has answered a ping when the block begins.
 
-    Times are in seconds.  `options` are fields of taskyard.worker.options.Options (queues, hostname, ...).
+    Solo runs the tasks in that thread, so that an app in memory will do; other pools have processes, and need
+    a broker and a result store that these can reach.  Times are in seconds.  `options` are fields of
+    taskyard.worker.options.Options (queues, hostname, ...).
     RuntimeError if its tasks do not end within `shutdown_timeout`.
     """
     test_worker_starting.send(sender=app)

@@ -1,0 +1,71 @@
+"""The pytest plugin: an app and a worker in the test's own process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from taskyard import App, current_app, shared_task
+from taskyard.contrib.testing.app import TestApp
+from taskyard.contrib.testing.worker import start_worker
+
+pytest_plugins = ["taskyard.contrib.pytest", "pytester"]
+
+
+@shared_task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@shared_task
+def fail() -> None:
+    raise KeyError("nope")
+
+
+def test_a_worker_runs_what_the_test_sends(celery_app: App, celery_worker: Any) -> None:
+    assert current_app == celery_app
+    assert add.delay(2, 3).get(timeout=30) == 5
+    with pytest.raises(KeyError):
+        fail.delay().get(timeout=30)
+
+
+def test_a_mark_changes_a_setting(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.celery(task_always_eager=True)
+        def test_eager(taskyard_app):
+            add = taskyard_app.task(lambda x: x + 1, name="add")
+            assert add.delay(1).get() == 2
+
+        def test_not_eager(celery_app):
+            assert celery_app.conf.task_always_eager is False
+            assert celery_app.conf.broker_url == "memory://"
+    """)
+    result = pytester.runpytest_subprocess("-p", "taskyard.contrib.pytest", "--strict-markers")
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.redis
+def test_a_worker_with_processes_in_a_thread(redis_url: str) -> None:
+    app = TestApp("block", broker=redis_url, backend=redis_url)
+
+    @app.task(name="block.double")
+    def double(x: int) -> tuple[int, int]:
+        return 2 * x, os.getpid()
+
+    with start_worker(app, pool="prefork", concurrency=2) as worker:
+        results = [double.delay(number) for number in range(10)]
+        answers = [result.get(timeout=30) for result in results]
+    assert [value for value, _ in answers] == [2 * number for number in range(10)]
+    assert os.getpid() not in {pid for _, pid in answers}
+    assert worker.exit_code == 0
+
+
+def test_a_worker_that_cannot_start_says_so() -> None:
+    config = {"broker_connection_retry_on_startup": False, "broker_connection_timeout": 1}
+    app = TestApp("broken", broker="redis://127.0.0.1:1/0", config=config)
+    with pytest.raises(RuntimeError, match="the worker"), start_worker(app, perform_ping_check=False):
+        pass
