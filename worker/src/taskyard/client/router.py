@@ -132,7 +132,7 @@ class Router:
         mode = options.get("delivery_mode") or getattr(
             getattr(entity, "exchange", None) or exchange, "delivery_mode", None
         )
-        declared = exchange if hasattr(exchange, "declare") else None
+        declared = exchange if hasattr(exchange, "declare") else self._exchange(exchange)
         exchange = getattr(exchange, "name", exchange)
         if entity is not None:
             kind = options.get("exchange_type") or entity.exchange.type or "direct"
@@ -158,6 +158,13 @@ class Router:
             mode,
             rest,
         )
+
+    def _exchange(self, name: str | None) -> Any:
+        """The exchange of that name in task_queues: brokers that are no AMQP ask publishers for its type."""
+        if not name or not self._settings.task_queues:
+            return None
+        exchanges = (queue.exchange for queue in self.queues.values())
+        return next((exchange for exchange in exchanges if exchange and exchange.name == name), None)
 
 
 _PLAIN = (str, type(None))
