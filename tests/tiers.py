@@ -27,7 +27,13 @@ RUNS = {
     ],
 }
 #: Programs that the integration tests start, and the Debian packages that bring them.
-SERVERS = {"redis-server": "redis-server", "rabbitmq-server": "rabbitmq-server"}
+SERVERS = {
+    "redis-server": "redis-server",
+    "rabbitmq-server": "rabbitmq-server",
+    "memcached": "memcached",
+    "mariadbd": "mariadb-server",
+    "pg_ctlcluster": "postgresql",
+}
 
 
 def install_servers() -> None:
