@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.e2e.prepare import BROKERS, PASSWORD, PORTS, USER, name, prepare
+from tests.e2e.prepare import BROKERS, PASSWORD, PORTS, TEST_NAMESPACE, USER, name, prepare
 from tests.e2e.scenario import Address, Scenario
 from tests.harness.install import SYSTEM, Images, kubectl
 from tests.harness.kubectl import Kubectl
@@ -93,6 +93,7 @@ def scenario(
     base = request.node.originalname.removeprefix("test_").replace("_", "-")[:30]
     namespace = f"{base}-{secrets.token_hex(3)}"
     kube("create", "namespace", namespace)
+    kube("label", "namespace", namespace, TEST_NAMESPACE)
     ledger = redis.Redis(port=ports["redis"], password=PASSWORD, db=0)
     made = Scenario(
         kube.within(namespace), address, ledger, f"redis://:{PASSWORD}@redis.{BROKERS}:6379/0", Images()

@@ -17,12 +17,16 @@ from tests.harness.install import (
     kubectl,
     operator_values,
 )
-from tests.harness.kubectl import JSON
+from tests.harness.kubectl import JSON, Kubectl
 
 BROKERS = "brokers"
 #: The brokers live in the test cluster only, whatever they hold is made up: their passwords are no secrets.
 USER = PASSWORD = "taskyard"
 PORTS = {"redis": {"redis": 6379}, "rabbitmq": {"amqp": 5672, "management": 15672}}
+
+#: The label of the namespaces that tests make for themselves.
+TEST_NAMESPACE = "taskyard.io/made-by=tests"
+NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
 def name() -> str:
@@ -67,6 +71,22 @@ def broker(kind: str, image: str) -> list[JSON]:
     ]
 
 
+def sweep(kube: Kubectl) -> None:
+    """Remove the namespaces of tests that never came to their end: their queues and pods are in the way."""
+    left = [body["metadata"]["name"] for body in kube.list("namespaces", TEST_NAMESPACE)]
+    for name in left:
+        within = kube.within(name)
+        within("delete", "workerpools,taskqueues", "--all", "--wait=false", check=False)
+        # Nobody waits for the tasks in these pods: they need not drain.
+        for body in (*within.list("workerpools"), *within.list("taskqueues")):
+            target = f"{body['kind']}/{body['metadata']['name']}"
+            within("patch", target, "--type=merge", "-p", NO_FINALIZERS, check=False)
+        within("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
+        kube("delete", "namespace", name, "--wait=false", check=False)
+    for name in left:
+        kube("wait", "namespace", name, "--for=delete", "--timeout=120s", check=False)
+
+
 def prepare() -> None:
     """Cluster, images, operator and brokers, ready for tests."""
     here = name()
@@ -77,6 +97,7 @@ def prepare() -> None:
     for kind in PORTS:
         kube.within(BROKERS).apply(*broker(kind, cluster("image", kind, "--name", here, capture=True)))
     install_chart(kube, SYSTEM, RELEASE, operator_values(images))
+    sweep(kube)
     for kind in PORTS:
         kube.within(BROKERS)("wait", "pod", kind, "--for=condition=Ready", "--timeout=120s")
 
