@@ -46,6 +46,7 @@ _LATE = {
     "maybe_signature": "taskyard.canvas",
     "subtask": "taskyard.canvas",
     "bugreport": "taskyard.app",
+    "uuid": "taskyard.message.identity",
 }
 
 

@@ -13,6 +13,10 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
+#: Celery's name for it.
+uuid = new_id
+
+
 @lru_cache(maxsize=4)
 def _origin(pid: int) -> str:
     return f"gen{pid}@{socket.gethostname()}"

@@ -1,52 +1,50 @@
-"""Messages as a broker would hand them to a worker, and mocks that are context managers, for unit tests."""
+"""Mocks of messages and of context managers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
 
-from kombu.serialization import dumps
-
+from taskyard.app import App
+from taskyard.message.codec import dumps
 from taskyard.message.identity import new_id
-
-__all__ = ("ContextMock", "TaskMessage", "TaskMessage1", "task_message_from_sig")
 
 
 def TaskMessage(  # noqa: N802  Celery's name
     name: str,
     id: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: dict[str, Any] | None = None,
-    callbacks: Any = None,
-    errbacks: Any = None,
-    chain: Any = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] | None = None,
+    errbacks: Sequence[Any] | None = None,
+    chain: Sequence[Any] | None = None,
     shadow: str | None = None,
     utc: bool | None = None,
-    **headers: Any,
+    **options: Any,
 ) -> Any:
-    """A task message of protocol 2, its body in JSON."""
+    """A message of task protocol 2; `options` are headers."""
     id = id or new_id()
     message = Mock(name=f"TaskMessage-{id}")
-    message.headers = {"id": id, "task": name, "shadow": shadow, **headers}
-    body = (args, kwargs or {}, {"callbacks": callbacks, "errbacks": errbacks, "chain": chain})
-    message.payload = body
-    message.content_type, message.content_encoding, message.body = dumps(body, serializer="json")
+    message.headers = {"id": id, "task": name, "shadow": shadow, **options}
+    payload = (args, kwargs or {}, {"callbacks": callbacks, "errbacks": errbacks, "chain": chain})
+    message.body, message.content_type, message.content_encoding = dumps(payload, "json")
+    message.payload = payload
     return message
 
 
 def TaskMessage1(  # noqa: N802  Celery's name
     name: str,
     id: str | None = None,
-    args: Iterable[Any] = (),
-    kwargs: dict[str, Any] | None = None,
-    callbacks: Any = None,
-    errbacks: Any = None,
-    chain: Any = None,
-    **fields: Any,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] | None = None,
+    errbacks: Sequence[Any] | None = None,
+    chain: Sequence[Any] | None = None,
+    **options: Any,
 ) -> Any:
-    """A task message of protocol 1: all in the body."""
+    """A message of task protocol 1."""
     id = id or new_id()
     message = Mock(name=f"TaskMessage-{id}")
     message.headers = {}
@@ -57,17 +55,17 @@ def TaskMessage1(  # noqa: N802  Celery's name
         "kwargs": kwargs or {},
         "callbacks": callbacks,
         "errbacks": errbacks,
-        **fields,
+        **options,
     }
-    message.content_type, message.content_encoding, message.body = dumps(message.payload, serializer="json")
+    message.body, message.content_type, message.content_encoding = dumps(message.payload, "json")
     return message
 
 
-def task_message_from_sig(app: Any, sig: Any, utc: bool = True, TaskMessage: Any = TaskMessage) -> Any:  # noqa: N803
-    """The message that sending the signature would make."""
+def task_message_from_sig(app: App, sig: Any, utc: bool = True, TaskMessage: Any = TaskMessage) -> Any:  # noqa: N803
+    """The message that a signature would send."""
     sig.freeze()
-    options = sig.options
-    links = {name: options.pop(name, None) for name in ("link", "link_error")}
+    options = dict(sig.options)
+    callbacks, errbacks = options.pop("link", None), options.pop("link_error", None)
     countdown, eta, expires = (options.pop(name, None) for name in ("countdown", "eta", "expires"))
     if countdown:
         eta = app.now() + timedelta(seconds=countdown)
@@ -78,8 +76,8 @@ def task_message_from_sig(app: Any, sig: Any, utc: bool = True, TaskMessage: Any
         id=sig.id,
         args=sig.args,
         kwargs=sig.kwargs,
-        callbacks=_plain(links["link"]),
-        errbacks=_plain(links["link_error"]),
+        callbacks=[dict(each) for each in callbacks] if callbacks else None,
+        errbacks=[dict(each) for each in errbacks] if errbacks else None,
         eta=eta.isoformat() if isinstance(eta, datetime) else eta,
         expires=expires.isoformat() if isinstance(expires, datetime) else expires,
         utc=utc,
@@ -87,24 +85,19 @@ def task_message_from_sig(app: Any, sig: Any, utc: bool = True, TaskMessage: Any
     )
 
 
-def _plain(signatures: Any) -> list[dict[str, Any]] | None:
-    return [dict(each) for each in signatures] if signatures else None
-
-
 class _ContextMock(Mock):
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 
 def ContextMock(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  Celery's name
-    """A mock that can stand in a `with` statement, and gives itself there."""
-    mock = _ContextMock(*args, **kwargs)
-    mock.attach_mock(_ContextMock(), "__enter__")
-    mock.attach_mock(_ContextMock(), "__exit__")
-    mock.__enter__.return_value = mock
-    # A true answer of __exit__ would swallow exceptions.
-    mock.__exit__.return_value = None
-    return mock
+    """A mock that can be used in `with`, and gives itself there."""
+    made: Any = _ContextMock(*args, **kwargs)
+    made.attach_mock(_ContextMock(), "__enter__")
+    made.attach_mock(_ContextMock(), "__exit__")
+    made.__enter__.return_value = made
+    made.__exit__.return_value = None
+    return made
