@@ -92,19 +92,7 @@ def chord_unlock(
     if (exchange_type := kwargs.get("_chord_unlock_exchange_type")) is not None:
         options["exchange_type"] = exchange_type
     _retry_until_ready(self, header, body, interval, max_retries, options)
-    join = header.join_native if header.supports_native_join else header.join
-    try:
-        with results.allow_join_result():
-            values = join(timeout=app.conf.result_chord_join_timeout, propagate=True)
-    except Exception as cause:
-        culprit = next(header._failed_join_report(), None)
-        reason = repr(cause) if culprit is None else f"Dependency {culprit.id} raised {cause!r}"
-        _fail(app, group_id, body, reason, cause)
-        return
-    try:
-        body.delay(values)
-    except Exception as cause:
-        _fail(app, group_id, body, f"Callback error: {cause!r}", cause)
+    app.backend.send_body(header, body)
 
 
 def _retry_until_ready(
@@ -136,15 +124,11 @@ def _retry_until_ready(
         reason = f"chord_unlock could not be retried: {cause!r}"
         if unreadable is not None and unreadable is not cause:
             reason += f" (the results could not be read: {unreadable!r})"
-        _fail(task.app, header.id, body, reason, cause if isinstance(cause, BaseException) else error)
+        logger.error("Chord %r raised: %s", header.id, reason, exc_info=error)
+        failure = ChordError(reason)
+        failure.__cause__ = cause if isinstance(cause, BaseException) else error
+        task.app.backend.chord_error_from_stack(callback=body, exc=failure)
         raise
-
-
-def _fail(app: App, group_id: str, body: Any, reason: str, cause: BaseException) -> None:
-    logger.error("Chord %r raised: %s", group_id, reason, exc_info=cause)
-    error = ChordError(reason)
-    error.__cause__ = cause
-    app.backend.chord_error_from_stack(callback=body, exc=error)
 
 
 def chunks(self: Any, task: Any, it: Iterable[Any], n: int) -> Any:

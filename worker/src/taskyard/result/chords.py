@@ -140,6 +140,7 @@ class ChordSupport:
         if callback.get("subtask_type") == "group":
             self._fail_group(callback, error)
             self.fail_chain(callback.options.get("chain"), error)
+            self._tell_outer_chord(callback, error)
             return
         if not callback.options.get("task_id"):
             callback.options["task_id"] = new_id()
@@ -150,6 +151,22 @@ class ChordSupport:
             error = second
         self.fail_from_current_stack(callback.options["task_id"], exc=error)
         self.fail_chain(callback.options.get("chain"), error)
+        self._tell_outer_chord(callback, error)
+
+    def _tell_outer_chord(self, signature: Any, error: BaseException) -> None:
+        """A body in the header of another chord will not report to it: the failure is reported instead."""
+        kind, within = signature.get("subtask_type"), signature.get("kwargs") or {}
+        if kind == "group":
+            for task in within.get("tasks") or ():
+                self._tell_outer_chord(task, error)
+        elif kind == "chain":
+            for task in list(within.get("tasks") or ())[-1:]:
+                self._tell_outer_chord(task, error)
+        elif kind == "chord":
+            if within.get("body"):
+                self._tell_outer_chord(within["body"], error)
+        elif (signature.get("options") or {}).get("chord"):
+            self.on_chord_part_return(StandInRequest.of_signature(signature), FAILURE, error)
 
     def _fail_group(self, group: Any, error: BaseException) -> None:
         """Each task of a group that is a chord's body fails with what made the chord fail."""
