@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,9 @@ def twice(self: Task[..., Any], name: str) -> None:
 @app.task
 def reject(name: str) -> None:
     raise Reject(f"no {name}")
+
+
+@app.task(bind=True)
+def sleep(self: Task[..., Any], name: str, seconds: float) -> None:
+    time.sleep(seconds)
+    record(f"{self.request.hostname} {name}")

@@ -1,0 +1,62 @@
+"""Client and worker by TLS and by Sentinel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskyard import App
+from tests.brokers.ports import free_ports
+from tests.brokers.rabbitmq import RabbitMQServer
+from tests.brokers.tls import make_certificate, sentinel, tls_redis
+from tests.integration.routing.conftest import StartRouted
+from tests.integration.worker.harness import wait_until
+
+
+def round_trips(url: str, settings: dict[str, Any], start_routed: StartRouted, count: int = 300) -> None:
+    """Many large messages: more than one TLS record is read at a time."""
+    app = App("client", broker=url, **settings)
+    for number in range(count):
+        app.send_task("routing_jobs.mark", (f"{number}" + "x" * 2000,))
+    worker = start_routed(url, settings)
+    wait_until(lambda: len(worker.ran()) == count or worker.ended())
+    assert not worker.ended()
+    app.send_task("routing_jobs.mark", ("later",), countdown=2)
+    wait_until(lambda: len(worker.ran()) == count + 1)
+    assert worker.stop() == 0
+
+
+@pytest.mark.redis
+def test_redis_by_tls(tmp_path: Path, start_routed: StartRouted) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with tls_redis(certificate, key) as port:
+        trust = {"broker_use_ssl": {"ssl_ca_certs": str(certificate)}}
+        round_trips(f"rediss://127.0.0.1:{port}/0", trust, start_routed)
+        stranger = start_routed(
+            f"rediss://127.0.0.1:{port}/0", {"broker_connection_max_retries": 1}, ready=False
+        )
+        assert stranger.wait() == 1
+        assert "certificate verify failed" in stranger.text()
+
+
+@pytest.mark.redis
+def test_redis_by_sentinel(tmp_path: Path, start_routed: StartRouted) -> None:
+    with sentinel(tmp_path) as (_, port):
+        options = {"broker_transport_options": {"master_name": "main"}}
+        (dead,) = free_ports(1)
+        url = f"sentinel://127.0.0.1:{dead}/0;sentinel://127.0.0.1:{port}/0"
+        round_trips(url, options, start_routed, count=20)
+
+
+@pytest.mark.rabbitmq
+def test_rabbitmq_by_tls(tmp_path: Path, start_routed: StartRouted) -> None:
+    certificate, key = make_certificate(tmp_path)
+    (port,) = free_ports(1)
+    config = f"listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.certfile = {certificate}\n"
+    config += f"ssl_options.keyfile = {key}\n"
+    trust = {"ca_certs": str(certificate), "cert_reqs": 2, "server_hostname": "127.0.0.1"}
+    with RabbitMQServer(management=False, config=config):
+        settings = {"broker_use_ssl": trust}
+        round_trips(f"amqps://guest:guest@127.0.0.1:{port}//", settings, start_routed)
