@@ -21,6 +21,9 @@ from tests.brokers.redis import RedisServer
 APPS = Path(__file__).parent / "apps"
 WAIT = 60
 
+#: What costs a stock worker seconds at its start.
+_QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+
 _databases = itertools.count(1)
 
 
@@ -35,8 +38,7 @@ def running(url: str, directory: Path, *kinds: str, queue: str = "celery") -> It
     """Workers of these kinds; they end with the block."""
     commands = {
         "taskyard": ["taskyard.cli.main", "-A", "flows", "worker", "-c", "2"],
-        "celery": ["celery", "-A", "flows", "worker", "-c", "1", "-P", "solo", "-n", "stock"]
-        + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
+        "celery": ["celery", "-A", "flows", "worker", "-c", "1", "-P", "solo", "-n", "stock", *_QUIET],
     }
     processes = []
     for kind in kinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ def s(own: str) -> Any:
 
 
 def test_everything_in_everything(s: Any) -> None:
-    pair = lambda: group(s("add", 1), s("add", 2))  # noqa: E731
+    def pair() -> Any:
+        return group(s("add", 1), s("add", 2))
+
     canvases: list[tuple[Any, Any]] = [
         (s("add", 1, 2) | s("add", 3) | s("add", 4), 10),
         (group(s("add", 1, 1), group(s("add", 2, 2), s("add", 3, 3))), [2, 4, 6]),
@@ -53,6 +56,10 @@ def test_everything_in_everything(s: Any) -> None:
             assert result.get(timeout=WAIT) == expected, canvas
 
 
+def has_failed(result: Any) -> bool:
+    return bool(result.state == "FAILURE")
+
+
 def test_failures_reach_all_that_waits(s: Any) -> None:
     failing = s("add", 1, 1) | s("fail") | s("add", 1)
     in_header = chord([s("add", 1, 1), s("fail")], s("total") | s("add", 1))
@@ -62,7 +69,7 @@ def test_failures_reach_all_that_waits(s: Any) -> None:
         with pytest.raises(Exception, match="as wanted"):
             result.get(timeout=WAIT)
         # What failed before it is reported first.
-        wait_until(lambda result=result: result.state == "FAILURE", what="the failure of what follows")
+        wait_until(partial(has_failed, result), what="the failure of what follows")
     assert results[0].parent.state == "FAILURE"
     assert results[0].parent.parent.get(timeout=WAIT) == 2
 
@@ -82,7 +89,8 @@ def test_children_and_parents(s: Any) -> None:
     assert result.get(timeout=WAIT) == [3, 4]
     first = result.parent
     assert isinstance(first, AsyncResult)
-    (child,) = first.children
+    children: Any = first.children
+    (child,) = children
     assert isinstance(child, GroupResult)
     assert sorted(each.id for each in child) == sorted(each.id for each in result)
 

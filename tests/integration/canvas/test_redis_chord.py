@@ -23,8 +23,9 @@ class Fan:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self.backend: Any = app.backend
-        self.client = self.backend.client
+        backend: Any = app.backend
+        self.backend = backend
+        self.client = backend.client
         self.body = Signature("total", app=app).set(task_id="body", group_id="gid")
 
     def size(self, parts: int) -> None:
