@@ -59,8 +59,9 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
     for name in (arguments.include or "").split(","):
         if name.strip():
             _import(name.strip())
-    if import_modules:
-        import_modules.send(sender=app)
+    for _, error in import_modules.send(sender=app):
+        if isinstance(error, Exception):  # which the signal has logged with its traceback
+            raise ImproperlyConfigured(f"importing the tasks failed: {type(error).__name__}: {error}")
     conf = app.conf
     refuse_pickle_for_root(conf.accept_content)
     worker = Worker(app, hostname=node)

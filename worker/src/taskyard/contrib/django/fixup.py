@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
-from taskyard.errors import ImproperlyConfigured
+from taskyard.errors import TaskyardWarning
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -27,7 +29,13 @@ SKIP_CHECKS = ("TASKYARD_SKIP_CHECKS", "CELERY_SKIP_CHECKS")
 
 def fixup(app: App) -> DjangoFixup | None:
     """Tie the app to Django if the environment names its settings."""
-    return DjangoFixup(app) if os.environ.get(ENVIRONMENT) else None
+    if not os.environ.get(ENVIRONMENT):
+        return None
+    if find_spec("django") is None:
+        text = f"{ENVIRONMENT} is set, but Django is missing: pip install taskyard[django]"
+        warnings.warn(text, TaskyardWarning, stacklevel=4)
+        return None
+    return DjangoFixup(app)
 
 
 class DjangoFixup:
@@ -47,12 +55,8 @@ class DjangoFixup:
 
     def set_up(self, **_: Any) -> None:
         """django.setup() and the system checks, before the task modules are imported."""
-        try:
-            import django
-        except ImportError:
-            raise ImproperlyConfigured(
-                f"{ENVIRONMENT} is set, but Django is missing: pip install taskyard[django]"
-            ) from None
+        import django
+
         django.setup()
         if not any(os.environ.get(name) for name in SKIP_CHECKS):
             from django.core.checks import run_checks
