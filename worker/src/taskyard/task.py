@@ -44,6 +44,37 @@ SENT_OPTIONS = (
 )
 
 
+#: Option -> setting that holds where a task has none.
+FROM_CONFIG = (
+    ("serializer", "task_serializer"),
+    ("rate_limit", "task_default_rate_limit"),
+    ("priority", "task_default_priority"),
+    ("time_limit", "task_time_limit"),
+    ("soft_time_limit", "task_soft_time_limit"),
+    ("track_started", "task_track_started"),
+    ("acks_late", "task_acks_late"),
+    ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
+    ("acks_on_failure", "task_acks_on_failure"),
+    ("acks_on_timeout", "task_acks_on_timeout"),
+    ("reject_on_worker_lost", "task_reject_on_worker_lost"),
+    ("retry_on_worker_lost", "task_retry_on_worker_lost"),
+    ("ignore_result", "task_ignore_result"),
+    ("store_eager_result", "task_store_eager_result"),
+    ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+)
+
+
+class _FromConfig:
+    """An option that is the app's setting where the task has none; `bind` puts the value in its place."""
+
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        app = owner._app
+        return None if app is None else app.conf[self._setting]
+
+
 class _AppOf:
     """`Task.app`: the app of the class, or the current one; to be asked of classes and instances."""
 
@@ -112,23 +143,7 @@ class Task(CanvasMethods, Generic[P, R]):
     abstract: bool = True
 
     #: Attributes that are the app's settings where the task has none.
-    from_config: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("serializer", "task_serializer"),
-        ("rate_limit", "task_default_rate_limit"),
-        ("priority", "task_default_priority"),
-        ("time_limit", "task_time_limit"),
-        ("soft_time_limit", "task_soft_time_limit"),
-        ("track_started", "task_track_started"),
-        ("acks_late", "task_acks_late"),
-        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
-        ("acks_on_failure", "task_acks_on_failure"),
-        ("acks_on_timeout", "task_acks_on_timeout"),
-        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
-        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
-        ("ignore_result", "task_ignore_result"),
-        ("store_eager_result", "task_store_eager_result"),
-        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
-    )
+    from_config: ClassVar[tuple[tuple[str, str], ...]] = FROM_CONFIG
 
     MaxRetriesExceededError = MaxRetriesExceededError
 
@@ -144,6 +159,8 @@ class Task(CanvasMethods, Generic[P, R]):
     _signature: inspect.Signature | None = None
     _positional: tuple[int, int] | None = None
     _default_request: Context | None = None
+    #: The limit that the latest `retry` named; autoretry takes it over once.
+    override_max_retries: int | None = None
 
     # -- from the app
     @classmethod
@@ -155,7 +172,8 @@ class Task(CanvasMethods, Generic[P, R]):
         if cls.typing is None:
             cls.typing = app.strict_typing
         for name, setting in cls.from_config:
-            if getattr(cls, name, None) is None:
+            value = getattr(cls, name, None)
+            if value is None or isinstance(inspect.getattr_static(cls, name, None), _FromConfig):
                 setattr(cls, name, conf[setting])
         both = cls.acks_on_failure_or_timeout
         for half in ("acks_on_failure", "acks_on_timeout"):
@@ -434,6 +452,8 @@ class Task(CanvasMethods, Generic[P, R]):
         """
         request = self.request
         retries = request.retries + 1
+        if max_retries is not None:
+            self.override_max_retries = max_retries
         limit = self.max_retries if max_retries is None else max_retries
         if request.called_directly:
             _raise_in_context(exc if exc is not None else Retry("Task can be retried", None))
@@ -487,11 +507,9 @@ class Task(CanvasMethods, Generic[P, R]):
         """Seconds before an automatic retry by the backoff options; None without backoff."""
         if not self.retry_backoff:
             return None
-        factor = max(1.0, float(self.retry_backoff))
-        delay: float = min(self.retry_backoff_max, factor * 2.0 ** min(self.request.retries, 64))
-        if self.retry_jitter:
-            delay = random.randrange(int(delay) + 1)
-        return max(0, delay)
+        factor = int(max(1.0, self.retry_backoff))
+        delay = min(int(self.retry_backoff_max), factor * 2 ** min(self.request.retries, 64))
+        return random.randrange(delay + 1) if self.retry_jitter else max(0, delay)
 
     def autoretry(self, error: BaseException) -> BaseException:
         """What an error of the task becomes by its autoretry options: a Retry, or the error that is final."""
@@ -503,6 +521,9 @@ class Task(CanvasMethods, Generic[P, R]):
         delay = self.retry_delay()
         if delay is not None:
             options["countdown"] = delay
+        if self.override_max_retries is not None:
+            # What an earlier retry() of this run asked for holds for this one too.
+            options["max_retries"], self.override_max_retries = self.override_max_retries, None
         try:
             return self.retry(exc=error, throw=False, **options)
         except Exception as final:
@@ -558,6 +579,9 @@ class Task(CanvasMethods, Generic[P, R]):
         module = type(self).__module__
         return find_task, (self.name, module if module in sys.modules else None)
 
+
+for _option, _setting in FROM_CONFIG:
+    setattr(Task, _option, _FromConfig(_setting))
 
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, _EITHER)

@@ -141,9 +141,9 @@ class Registering(AppState):
                 return
             if auto and not self.autofinalize:
                 raise RuntimeError("the app is not finalized: call app.finalize() first")
-            import_module("taskyard.canvas.builtins")
             self.finalized = True
             shared._announce_app_finalized(app)
+            import_module("taskyard.canvas.builtins").add_builtin_tasks(app)
             for task in list(self._tasks.values()):
                 type(task).bind(app)
             if self.on_after_finalize:

@@ -437,6 +437,15 @@ def _parts(call: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
 
 
 def _serialize(composed: Composed) -> None:
+    try:
+        _encode(composed)
+    except (TypeError, ValueError, RecursionError) as error:
+        from kombu.exceptions import EncodeError
+
+        raise EncodeError(f"the arguments of {composed.name} cannot be sent: {error}") from error
+
+
+def _encode(composed: Composed) -> None:
     message, payload = composed.message, composed.payload
     if composed.serializer == "json" and payload[2] == _NO_EMBED:
         # Most tasks: what the embed is need not be found out each time.

@@ -40,9 +40,13 @@ def apply_always(
 ) -> Any:
     """What `apply_async` does under task_always_eager: the arguments go through the serializer first."""
     conf = task.app.conf
-    body, content_type, encoding = dumps(
-        [args or (), kwargs or {}], options.get("serializer") or conf.task_serializer
-    )
+    serializer = options.get("serializer") or conf.task_serializer
+    try:
+        body, content_type, encoding = dumps([args or (), kwargs or {}], serializer)
+    except (TypeError, ValueError, RecursionError) as error:
+        from kombu.exceptions import EncodeError
+
+        raise EncodeError(f"the arguments of {task.name} cannot be sent: {error}") from error
     args, kwargs = loads(body, content_type, encoding, content_types([content_type]))
     with denied_join_result():
         return task.apply(args, kwargs, task_id=task_id, link=link, link_error=link_error, **options)
