@@ -50,8 +50,9 @@ class Server:
         return self.user if os.geteuid() == 0 else None
 
     def __enter__(self) -> Self:
-        if self._user():
-            shutil.chown(self.directory, self._user())
+        user = self._user()
+        if user is not None:
+            shutil.chown(self.directory, user)
         self._log.touch()
         self.prepare()
         with self._log.open("ab") as log:

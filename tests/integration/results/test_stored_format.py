@@ -62,7 +62,7 @@ def test_we_read_celery_s(ours: Make, theirs: Make, store: str) -> None:
     worker.backend.mark_as_done(done, VALUE, request=context)
     worker.backend.mark_as_failure(failed, KeyError("missing", 7), traceback="Traceback: here")
     worker.backend.mark_as_started(begun, pid=1)
-    result = AsyncResult(done, app=app)
+    result: AsyncResult[Any] = AsyncResult(done, app=app)
     assert result.get(timeout=10) == VALUE
     assert result.date_done is not None
     assert result.children == [AsyncResult(child, app=app)]
@@ -72,7 +72,7 @@ def test_we_read_celery_s(ours: Make, theirs: Make, store: str) -> None:
     if store != "django-db":  # django-celery-results drops it
         assert AsyncResult(failed, app=app).traceback == "Traceback: here"
     assert AsyncResult(begun, app=app).state == "STARTED"
-    unknown = AsyncResult(str(uuid4()), app=app)
+    unknown: AsyncResult[Any] = AsyncResult(str(uuid4()), app=app)
     assert (unknown.state, unknown.exists(), result.exists()) == ("PENDING", False, True)
 
 
@@ -96,7 +96,7 @@ def test_extended_results_both_ways(ours: Make, theirs: Make, store: str) -> Non
         ),
     )
     wanted = ("shop.add", [1, 2], {"z": 3}, "w1@host", 2, "fast")
-    for result in (other.AsyncResult(one), AsyncResult(two, app=app), AsyncResult(one, app=app)):
+    for result in (other.AsyncResult(one), app.AsyncResult(two), app.AsyncResult(one)):
         seen = (result.name, result.args, result.kwargs, result.worker, result.retries, result.queue)
         if store == "django-db":  # its tables have no columns for the rest
             assert seen[1:4] == wanted[1:4]
@@ -130,7 +130,7 @@ def test_concurrent_writers_leave_one_success(ours: Make) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    first = AsyncResult(task_id, app=app).get(timeout=10)
+    first = app.AsyncResult(task_id).get(timeout=10)
     app.backend.mark_as_done(task_id, "late")
     assert AsyncResult(task_id, app=app).get(timeout=10) == first
 

@@ -11,9 +11,13 @@ from taskyard import App
 from taskyard.result.backends import memory
 
 
+@pytest.fixture(autouse=True)
+def _empty_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SHARED", memory.Memory())
+
+
 @pytest.fixture
 def app() -> App:
-    memory.SHARED.__init__()  # type: ignore[misc]
     return App("results", broker="memory://", backend="memory://")
 
 

@@ -15,6 +15,10 @@ from taskyard.errors import Ignore, Reject, SoftTimeLimitExceeded
 app = App("jobs")
 if "LEASE_SECONDS" in os.environ:
     app.conf.broker_transport_options = {"lease_seconds": float(os.environ["LEASE_SECONDS"])}
+if "RESULT_SERIALIZER" in os.environ:
+    app.conf.result_serializer = os.environ["RESULT_SERIALIZER"]
+    app.conf.result_accept_content = ["json", "msgpack"]
+app.conf.result_compression = os.environ.get("RESULT_COMPRESSION")
 
 
 def record(what: str) -> None:

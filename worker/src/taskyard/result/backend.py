@@ -287,7 +287,7 @@ class Backend(ChordSupport, Polling):
             self._known.popitem(last=False)
 
     def is_cached(self, task_id: str) -> bool:
-        """Whether the result would be answered from memory."""
+        """Whether the final result would be answered from memory."""
         return self._known is not None and task_id in self._known
 
     def reload_task_result(self, task_id: str) -> None:

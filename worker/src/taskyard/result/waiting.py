@@ -28,6 +28,10 @@ class Polling:
         """What is stored."""
         raise NotImplementedError
 
+    def is_cached(self, task_id: str) -> bool:
+        """Whether the final result would be answered from memory."""
+        return False
+
     def get_metas(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is stored for each of many, without those of which nothing is stored."""
         return {task_id: self.get_task_meta(task_id) for task_id in task_ids}
@@ -94,10 +98,13 @@ class Polling:
         """Wait for what a result object stands for; its value, or its exception raised."""
         if on_message is not None and not self.takes_messages:
             raise ImproperlyConfigured(f"{type(self).__name__} has no messages for on_message")
-        for _, meta in self.get_many(
-            [result.id], timeout, interval, no_ack, on_message=on_message, on_interval=on_interval
-        ):
-            result._maybe_set_cache(meta)
+        if self.is_cached(result.id):
+            result._maybe_set_cache(self.get_task_meta(result.id))
+        else:
+            for _, meta in self.get_many(
+                [result.id], timeout, interval, no_ack, on_message=on_message, on_interval=on_interval
+            ):
+                result._maybe_set_cache(meta)
         return result.maybe_throw(propagate=propagate, callback=callback)
 
     #: Whether on_message gets what arrives.

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pymongo import MongoClient
+import pymongo
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from taskyard.errors import ImproperlyConfigured
@@ -71,7 +71,7 @@ class MongoBackend(Backend):
         if settings.get("password"):
             options["password"] = settings["password"]
         try:
-            client: MongoClient[Any] = MongoClient(host, **options)
+            client: pymongo.MongoClient[Any] = pymongo.MongoClient(host, **options)
             return client[settings.get("database") or client.get_default_database("celery").name]
         except (PyMongoError, TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"result backend {self.as_uri()!r}: {error}") from None
