@@ -77,7 +77,7 @@ def test_results_arrive(worker: WorkerProcess, app: App, client: celery.Celery) 
     assert theirs(client.signature("jobs.echo")).get(timeout=WAIT, interval=0.05) == [[[1, 2, 3]], {}]
     broken = chord(group([add.clone((1, 1)), fail], app=app), app=app)(echo)
     with pytest.raises(ChordError, match="ValueError"):
-        broken.get(timeout=WAIT, interval=0.05)
+        broken.get(timeout=WAIT, interval=0.05, follow_parents=False)
     # What the parent decides.
     with pytest.raises(Exception, match="TimeLimitExceeded"):
         app.send_task("jobs.mark", ("slow", 60), time_limit=1).get(timeout=WAIT, interval=0.05)
@@ -85,4 +85,6 @@ def test_results_arrive(worker: WorkerProcess, app: App, client: celery.Celery) 
         app.send_task("jobs.add", (1, 1), expires=-1).get(timeout=WAIT, interval=0.05)
     late = app.signature("jobs.mark", ("slow", 60)).set(time_limit=1)
     with pytest.raises(ChordError, match="TimeLimitExceeded"):
-        chord([late, add.clone((1, 1))], app=app)(echo).get(timeout=WAIT, interval=0.05)
+        chord([late, add.clone((1, 1))], app=app)(echo).get(
+            timeout=WAIT, interval=0.05, follow_parents=False
+        )
