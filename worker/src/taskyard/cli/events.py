@@ -13,7 +13,10 @@ from datetime import datetime
 from time import monotonic, sleep
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from taskyard.cli.find_app import find_app
+from taskyard.cli.remote import UNAVAILABLE
 
 #: Seconds between two drawings of the table.
 _DRAW_SECONDS = 0.5
@@ -46,6 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
             _table(app)
     except KeyboardInterrupt:
         pass
+    except (OSError, OperationalError) as error:
+        print(f"Error: the broker cannot be reached: {error}", file=sys.stderr)
+        return UNAVAILABLE
     return 0
 
 
@@ -62,6 +68,7 @@ def _dump(app: Any, arguments: argparse.Namespace) -> None:
             receiver.should_stop = left[0] == 0
 
     with app.connection_for_read() as connection:
+        connection.connect()  # later losses are waited out, but not this one
         receiver = app.events.Receiver(connection, handlers={"*": handle})
         receiver.capture(limit=None)
 
@@ -85,6 +92,7 @@ def _as_text(event: dict[str, Any]) -> str:
 
 def _table(app: Any) -> None:
     state = app.events.State()
+    app.control.heartbeat()
 
     def capture() -> None:
         with app.connection_for_read() as connection:

@@ -11,6 +11,8 @@ import sys
 from pprint import pformat
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from taskyard.cli.find_app import find_app
 from taskyard.errors import ImproperlyConfigured
 from taskyard.worker.remote.panel import CommandInfo, load_commands
@@ -90,7 +92,11 @@ def ask(arguments: argparse.Namespace, request: Any, *, show_reply: bool) -> int
         for node, reply in replies.items():
             print(_shown(node, reply) if show_reply else f"->  {node}: {_status(reply)}", flush=True)
 
-    replies = request(None if arguments.json else show)
+    try:
+        replies = request(None if arguments.json else show)
+    except (OSError, OperationalError) as error:
+        print(f"Error: the broker cannot be reached: {error}", file=sys.stderr)
+        return UNAVAILABLE
     if not replies:
         print("Error: No nodes replied within time constraint", file=sys.stderr)
         return UNAVAILABLE

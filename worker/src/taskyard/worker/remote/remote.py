@@ -47,9 +47,8 @@ class Remote:
         self.chores = Chores()
         self._interval = options.heartbeat_interval or HEARTBEAT_SECONDS
         self._heartbeats = not options.without_heartbeat
-        self.eventer = Eventer(
-            worker.node, worker.app.clock, conf.event_serializer, enabled=conf.worker_send_task_events
-        )
+        wanted = conf.worker_send_task_events if options.task_events is None else options.task_events
+        self.eventer = Eventer(worker.node, worker.app.clock, conf.event_serializer, enabled=wanted)
         self.eventer.on_flow = lambda flowing: self._choose_observer()
         self._observer = Observer(worker.app, self.eventer, worker.pool, worker.consumer)
         self._listen = conf.worker_enable_remote_control
@@ -58,7 +57,8 @@ class Remote:
         self._pause = 0.0
         self._retry: Any = None
         self._left = False
-        self._file = StateFile(conf.worker_state_db) if conf.worker_state_db else None
+        path = options.statedb or conf.worker_state_db
+        self._file = StateFile(path) if path else None
         if self._file is not None:
             kept, clock = self._file.read()
             self.revoked.merge(kept)
