@@ -121,5 +121,6 @@ class Transport(SqliteTransport):
     def open_store(self) -> tuple[Any, Any]:
         """Of the broker that the URL names."""
         host, path = self.client.hostname or "", self.client.virtual_host or ""
-        name = f"{host}/{path}".strip("/")
+        # kombu's copies of a connection without a host name "localhost".
+        name = f"{'' if host == 'localhost' else host}/{path}".strip("/")
         return MemoryStore(name), MemoryBell(name)
