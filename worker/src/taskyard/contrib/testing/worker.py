@@ -64,6 +64,9 @@ class TestWorkController(Worker):
         if self._failure is not None:
             raise RuntimeError("the worker could not start") from self._failure
 
+    def reload(self, modules: Any = None, reload: bool = False, reloader: Any = None) -> None:
+        """Celery's way to make tasks known that were defined since the start: here they are at once."""
+
 
 @contextmanager
 def start_worker(
