@@ -98,6 +98,7 @@ class Runner:
         self._most_bytes = app.conf.worker_max_message_bytes
         self._info = logger.isEnabledFor(logging.INFO)
         self._loop: Any = None
+        self._skips_done = store and app.conf.worker_deduplicate_successful_tasks
         self.soft_limit = SoftLimit()
 
     def run(self, job: Job, *, traced: bool = False) -> Outcome:
@@ -137,6 +138,8 @@ class Runner:
     def begin(self, job: Job) -> Attempt | Outcome:
         """Decode the message and find its task; an Outcome if there is nothing to call."""
         began = monotonic()
+        if self._skips_done and job.delivery_info.get("redelivered") and self._is_done(job):
+            return Outcome(job.seq, ACK, SUCCESS, [], 0.0)
         try:
             args, kwargs, embed = read_body(self._loads(job))
         except MalformedMessage as error:
@@ -166,6 +169,13 @@ class Runner:
         except BaseException as error:
             return self.fail(attempt, error)
         return attempt
+
+    def _is_done(self, job: Job) -> bool:
+        """Whether an earlier delivery of this message has succeeded (worker_deduplicate_successful_tasks)."""
+        if self._app.backend.get_state(job.id) != SUCCESS:
+            return False
+        logger.info("Task already completed successfully: %s[%s] is not run again", job.name, job.id)
+        return True
 
     def call(self, attempt: Attempt) -> Any:
         """Call the task; for an `async def` the coroutine is returned, to be awaited."""
@@ -318,13 +328,10 @@ class Runner:
         else:
             logger.error("Task %s[%s] raised unexpected: %s\n%s", name, job.id, safe_repr(error), text)
         self._after_return(attempt, FAILURE, error, einfo)
-        acks_on_failure = task.acks_on_failure_or_timeout
-        if acks_on_failure is None:
-            acks_on_failure = self._app.conf.task_acks_on_failure_or_timeout
         reason = safe_repr(error)
         return Outcome(
             job.seq,
-            ACK if acks_on_failure else REJECT,
+            ACK if task.acks_on_failure else REJECT,
             FAILURE,
             results,
             runtime,

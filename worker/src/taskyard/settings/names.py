@@ -19,7 +19,6 @@ WITHOUT_EFFECT = {
     "worker_timer": "the worker has one loop of its own",
     "worker_timer_precision": "the worker's timers are exact",
     "worker_pool_putlocks": "the pool takes a task only for a free slot",
-    "worker_proc_alive_timeout": "children are ready as soon as they are forked",
     "worker_lost_wait": "a lost process is noticed at once",
     "worker_eta_task_limit": "tasks with an ETA wait in the broker, not in the worker",
     "worker_enable_prefetch_count_reduction": "the worker fetches only for free slots",

@@ -6,6 +6,7 @@ Ready messages wait here only until the pool accepts them; the prefetch count ke
 from __future__ import annotations
 
 import logging
+import signal
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -87,6 +88,8 @@ class Consumer:
         self.parked: set[Held] = set()
         #: In the pool, by sequence number.
         self.running: dict[int, Held] = {}
+        #: Of those: to be acknowledged as soon as they have begun.
+        self._early: dict[int, Held] = {}
         self.progress_at = monotonic()
         pool.on_outcomes = self.on_outcomes
         pool.on_lost = self.on_lost
@@ -219,9 +222,12 @@ class Consumer:
                 "exchange": delivery.exchange,
                 "routing_key": delivery.routing_key,
                 "priority": delivery.properties.get("priority"),
-                "redelivered": delivery.redelivered,
+                "redelivered": delivery.redelivered or envelope.deliveries > 0,
             },
         )
+        if self.intake.acks_early(envelope.name):
+            held.early = True
+            self._early[held.seq] = held
         self._pool.submit(job, held.limits)
 
     # -- back from the pool
@@ -264,11 +270,25 @@ class Consumer:
         self._doubles.forget(held)
         held.settle(how, *arguments)
 
+    def acknowledge_early(self) -> None:
+        """Called often: acknowledge what has begun and wants it so (acks_late off)."""
+        early = self._early
+        if not early:
+            return
+        for seq in [each.seq for each in self._pool.running()]:
+            held = early.pop(seq, None)
+            if held is not None:
+                held.acknowledge_early()
+        for seq in [seq for seq in early if seq not in self.running]:
+            del early[seq]  # it has ended, or was given back
+
     def on_returned(self, seqs: list[int]) -> None:
         """The pool gives back jobs that have not begun: they are next again."""
         returned = [held for seq in sorted(seqs) if (held := self.running.pop(seq, None)) is not None]
         self._state.started -= len(returned)
         for held in returned:
+            held.early = None
+            self._early.pop(held.seq, None)
             self._state.accepted[held.envelope.name] -= 1
             if self.observer is not None:
                 self.observer.returned(held)
@@ -286,7 +306,9 @@ class Consumer:
             held = self.running.pop(job.seq, None)
             if held is None:
                 continue
-            if job.terminated is not None:
+            if held.fate == "cancelled":
+                self._doubles.forget(held)
+            elif job.terminated is not None:
                 self.endings.revoked(held.delivery, held.envelope, held, signum=job.terminated)
             elif job.exceeded is not None:
                 self.endings.time_limit_exceeded(held, job.exceeded)
@@ -362,6 +384,21 @@ class Consumer:
         self.ready.clear()
         self.rates.forget_places()
         self._doubles.link_lost(link, self._at_work())
+        if self.intake.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
+            self._cancel_running(link)
+
+    def _cancel_running(self, link: Link) -> None:
+        """End what the broker is going to deliver again anyway."""
+        if link.keeps_deliveries:
+            return
+        for seq, held in list(self.running.items()):
+            if held.early:
+                continue
+            held.fate = "cancelled"
+            if self._pool.terminate_job(seq, signal.SIGTERM):
+                logger.warning("Task %s[%s] is cancelled", held.envelope.name, held.envelope.id)
+            else:
+                held.fate = ""
 
     def on_link_open(self, link: Link) -> None:
         """Deliveries that stayed ours are settled by the new link from now on."""

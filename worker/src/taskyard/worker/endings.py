@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskyard.result.meta import encode_meta
-from taskyard.result.states import FAILURE, REVOKED
+from taskyard.result.states import FAILURE, RETRY, REVOKED
 from taskyard.result.store import stored_by_parent
 from taskyard.result.store_thread import Verdict
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from taskyard.worker.state import State
 
 logger = logging.getLogger("taskyard.worker")
+
+#: Headers that count deliveries of one message.
+_DELIVERY_COUNTS = ("x-delivery-count", "x-taskyard-deliveries")
 
 
 class Endings:
@@ -157,13 +162,12 @@ class Endings:
         """The pool has ended it."""
         envelope = held.envelope
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", f"{limit:g}", envelope.name, envelope.id)
+        action = partial(self._doubles.acknowledge, held)
+        if not self._acks_on_timeout(envelope.name) and not held.early:
+            if self._again(held, "its time limit"):
+                return
+            action = partial(held.settle, "reject", "time limit exceeded")
         self._state.count(FAILURE, limit)
-        acks = self._option(envelope.name, "acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout")
-        action = (
-            partial(self._doubles.acknowledge, held)
-            if acks
-            else partial(held.settle, "reject", "time limit exceeded")
-        )
         self.fail(held.delivery, envelope, TimeLimitExceeded(limit), action, held)
 
     def process_lost(self, held: Held, reason: str) -> None:
@@ -171,26 +175,71 @@ class Endings:
         envelope, delivery = held.envelope, held.delivery
         self._state.lost += 1
         self._doubles.forget(held)
-        deliveries = envelope.deliveries + 1
-        limit = self._rules.limit(delivery.queue) or self._app.conf.task_max_deliveries
-        again = self._option(
-            envelope.name, "reject_on_worker_lost", "task_reject_on_worker_lost"
-        ) and self._option(envelope.name, "acks_late", "task_acks_late")
-        if again and deliveries < limit:
-            logger.warning(
-                "Task %s[%s] will run again, its process was lost (%s; delivery %s of %s)",
-                envelope.name,
-                envelope.id,
-                reason,
-                deliveries,
-                limit,
-            )
-            held.settle("requeue_counted", deliveries)
-            return
-        text = f"the process {reason} in delivery {deliveries} of {limit}"
+        if self._option(envelope.name, "retry_on_worker_lost", "task_retry_on_worker_lost"):
+            if self._retry(held, reason):
+                return
+        else:
+            again = self._option(envelope.name, "reject_on_worker_lost", "task_reject_on_worker_lost")
+            if again and not held.early and self._again(held, f"its process was lost ({reason})"):
+                return
+        most = self._most_deliveries(delivery)
+        text = f"the process {reason} in delivery {envelope.deliveries + 1} of {most}"
         logger.error("Task %s[%s] has failed: %s", envelope.name, envelope.id, text)
         self._state.count(FAILURE, 0.0)
         self.fail(delivery, envelope, WorkerLostError(text), partial(held.settle, "reject", text), held)
+
+    def _again(self, held: Held, why: str) -> bool:
+        """Give it back with one more delivery counted, unless it has had its share."""
+        envelope = held.envelope
+        deliveries = envelope.deliveries + 1
+        limit = self._most_deliveries(held.delivery)
+        if deliveries >= limit:
+            return False
+        logger.warning(
+            "Task %s[%s] will run again because of %s (delivery %s of %s)",
+            envelope.name,
+            envelope.id,
+            why,
+            deliveries,
+            limit,
+        )
+        self._doubles.forget(held)
+        held.settle("requeue_counted", deliveries)
+        return True
+
+    def _most_deliveries(self, delivery: Delivery) -> int:
+        most: int = self._rules.limit(delivery.queue) or self._app.conf.task_max_deliveries
+        return most
+
+    def _acks_on_timeout(self, name: str) -> bool:
+        conf = self._app.conf
+        own = conf.task_acks_on_timeout
+        setting = conf.task_acks_on_failure_or_timeout if own is None else own
+        value = getattr(self._app.tasks.find(name), "acks_on_timeout", None)
+        return bool(setting if value is None else value)
+
+    def _retry(self, held: Held, reason: str) -> bool:
+        """Send it as its own `retry` would (retry_on_worker_lost); False if it has no retries left."""
+        envelope = held.envelope
+        task = self._app.tasks.find(envelope.name)
+        retries = held.delivery.headers.get("retries") or 0
+        if task is None or (task.max_retries is not None and retries >= task.max_retries):
+            return False
+        logger.warning("Task %s[%s] is retried: its process %s", envelope.name, envelope.id, reason)
+        delivery = held.delivery
+        due = datetime.fromtimestamp(time() + (task.default_retry_delay or 0), UTC)
+        # The same message with other headers, as a new one that was never delivered.
+        delivery.headers = {
+            **{name: value for name, value in delivery.headers.items() if name not in _DELIVERY_COUNTS},
+            "retries": retries + 1,
+            "eta": due.isoformat(),
+        }
+        self._state.count(RETRY, 0.0)
+        results = []
+        if self._stores_in_parent and self._keeps_result(envelope, delivery.headers):
+            results.append((envelope.id, encode_meta(envelope.id, RETRY, WorkerLostError(reason))))
+        self.settle(results, partial(held.settle, "requeue_counted", 0), held)
+        return True
 
     def _option(self, name: str, attribute: str, setting: str) -> Any:
         """The task's own choice, else the setting."""

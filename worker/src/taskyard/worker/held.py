@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Held:
     """A delivery that is a task, from its arrival to its settlement."""
 
-    __slots__ = ("delivery", "envelope", "limits", "rated", "seq", "successor", "timer")
+    __slots__ = ("delivery", "early", "envelope", "fate", "limits", "rated", "seq", "successor", "timer")
 
     def __init__(self, delivery: Delivery, envelope: Envelope, seq: int, limits: Limits) -> None:
         self.delivery = delivery
@@ -26,9 +26,24 @@ class Held:
         self.timer: Timer | None = None
         #: Parked because of its rate limit.
         self.rated = False
+        #: Acknowledged when it begins (acks_late off); None until somebody has asked.
+        self.early: bool | None = None
+        #: What becomes of it when the pool has ended it: nothing ("cancelled") if it comes again by itself.
+        self.fate = ""
+
+    def acknowledge_early(self) -> None:
+        """It has begun, and is the worker's own from now on."""
+        if not self.delivery.settled:
+            self.delivery.ack()
 
     def settle(self, how: str, *arguments: Any) -> None:
-        """Call that method of the delivery (and of its successor)."""
+        """Call that method of the delivery (and of its successor); just acknowledge what was taken early."""
+        if self.early:
+            how, arguments = "ack", ()
+            if self.delivery.settled:
+                if self.successor is not None:
+                    self.successor.ack()
+                return
         getattr(self.delivery, how)(*arguments)
         if self.successor is not None:
             getattr(self.successor, how)(*arguments)

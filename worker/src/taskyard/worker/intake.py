@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What is due within this many seconds waits here, everything later in the broker.
 ETA_PATIENCE = 1.0
+#: Names of tasks that are remembered; anybody can send any name.
+_KNOWN_TASKS = 10_000
 
 
 class Intake:
@@ -38,6 +40,7 @@ class Intake:
         self._endings = endings
         self._doubles = doubles
         self._accept = content_types(app.conf.accept_content)
+        self._early: dict[str, bool] = {}
         #: What must not begin, and what was put into the broker's schedule.
         self.revoked = RevokedTasks()
         self.deferred = Deferred()
@@ -104,6 +107,18 @@ class Intake:
             delivery.requeue_counted(envelope.deliveries + 1)
             return True
         return False
+
+    def acks_early(self, name: str) -> bool:
+        """Whether messages of that task are acknowledged when it begins."""
+        early = self._early.get(name)
+        if early is None:
+            task = self.app.tasks.find(name)
+            late = getattr(task, "acks_late", None)
+            late = self.app.conf.task_acks_late if late is None else late
+            early = self._early[name] = not late
+            if len(self._early) > _KNOWN_TASKS:
+                self._early.clear()
+        return early
 
     def limits_of(self, envelope: Envelope) -> Limits:
         """The message's limits, else the task's, else the worker's."""

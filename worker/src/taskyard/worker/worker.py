@@ -83,7 +83,8 @@ class Worker:
         self.options = options
         self.state = State(self.node, options.concurrency, list(options.queues))
         self.rules = DeadLetterRules.from_environment()
-        self.pace = Pace(adaptive=self.app.conf.worker_adaptive_prefetch)
+        conf = self.app.conf
+        self.pace = Pace(adaptive=conf.worker_adaptive_prefetch and not conf.worker_disable_prefetch)
         self._store_url = self.app.conf.effective_result_backend()
         self.pool = self._build_pool()
         self.steps = Steps(self)
@@ -283,6 +284,7 @@ class Worker:
         if link is not None and self.consumer.open:
             self.flow.give_back_surplus(link)
         self.shutdown.check()
+        self.consumer.acknowledge_early()
 
     def set_phase(self, phase: Phase) -> None:
         """Enter a phase of the worker's life."""
