@@ -6,13 +6,13 @@ from functools import cache
 from typing import Any
 
 import redis
-from taskyard.exceptions import Reject, SoftTimeLimitExceeded
-from taskyard.utils.log import get_task_logger
 
 from taskyard import App, Task
+from taskyard.exceptions import Reject, SoftTimeLimitExceeded
 from taskyard.limits import Limits, Lock, NotAdmitted, Once, Rate
 from taskyard.schedules import crontab
 from taskyard.signals import task_failure
+from taskyard.utils.log import get_task_logger
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 

@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
-from taskyard.exceptions import TimeoutError
 
 from taskyard.contrib.fastapi import TaskyardClient
+from taskyard.exceptions import TimeoutError
 
 from .tasks import app, count_words
 
