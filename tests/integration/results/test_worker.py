@@ -85,6 +85,4 @@ def test_results_arrive(worker: WorkerProcess, app: App, client: celery.Celery) 
         app.send_task("jobs.add", (1, 1), expires=-1).get(timeout=WAIT, interval=0.05)
     late = app.signature("jobs.mark", ("slow", 60)).set(time_limit=1)
     with pytest.raises(ChordError, match="TimeLimitExceeded"):
-        chord([late, add.clone((1, 1))], app=app)(echo).get(
-            timeout=WAIT, interval=0.05, follow_parents=False
-        )
+        chord([late, add.clone((1, 1))], app=app)(echo).get(timeout=WAIT, interval=0.05, follow_parents=False)

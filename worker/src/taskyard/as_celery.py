@@ -21,8 +21,12 @@ MODULES: Mapping[str, str] = MappingProxyType(
     {
         "celery": "taskyard",
         "celery._state": "taskyard.shared",
+        "celery.app.annotations": "taskyard.annotations",
+        "celery.app.amqp": "taskyard.client.amqp",
+        "celery.app.annotations": "taskyard.annotations",
+        "celery.app.backends": "taskyard.result.opening",
         "celery.app.base": "taskyard.app",
-        "celery.app.builtins": "taskyard.execution.builtins",
+        "celery.app.builtins": "taskyard.canvas.builtins",
         "celery.app.control": "taskyard.control",
         "celery.app.defaults": "taskyard.settings",
         "celery.app.events": "taskyard.events",
@@ -36,7 +40,6 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.bin": "taskyard.cli",
         "celery.bootsteps": "taskyard.worker.steps",
         "celery.concurrency": "taskyard.pool",
-        "celery.exceptions": "taskyard.errors",
         "celery.utils.dispatch": "taskyard.signals",
         "celery.utils.saferepr": "taskyard.message.saferepr",
         "celery.worker.request": "taskyard.context",
@@ -46,9 +49,17 @@ MODULES: Mapping[str, str] = MappingProxyType(
 #: Names that a module has in Celery and not in Taskyard, and what they are there.
 NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "celery": {"Celery": "taskyard.app:App"},
+        "celery": {"Celery": "taskyard.app:App", "uuid": "taskyard.message.identity:new_id"},
         "celery.app": {"Celery": "taskyard.app:App"},
         "celery.app.base": {"Celery": "taskyard.app:App"},
+        "celery._state": {"task_join_will_block": "taskyard.result.joining:task_join_will_block"},
+        "celery.canvas": {
+            "_clear_chord_option": "taskyard.canvas.chords:_drop_body",
+            "_fold_chain": "taskyard.canvas.composition:fold",
+            "_maybe_group": "taskyard.canvas.chords:_header",
+            "_strip_chord_header_links": "taskyard.canvas.chords:drop_redundant_bodies",
+        },
+        "celery.utils.saferepr": {"saferepr": "taskyard.message.saferepr:safe_repr"},
         "celery.app.task": {"Context": "taskyard.context:Request"},
         "celery.utils": {
             "cached_property": "kombu.utils.objects:cached_property",
@@ -108,6 +119,7 @@ def install() -> None:
     vars(taskyard).update(VERSION=CELERY_VERSION, version_info=CELERY_VERSION, __version__=version)
     _take_einfo_for_billiards()
     sys.meta_path.insert(0, _Finder())
+    sys.meta_path.append(_LastResort())
 
 
 def _take_einfo_for_billiards() -> None:
@@ -154,6 +166,20 @@ class _Finder(MetaPathFinder):
                 source, _, attribute = place.partition(":")
                 setattr(module, missing, getattr(import_module(source), attribute))
         return ModuleSpec(fullname, _Alias(module), is_package=hasattr(module, "__path__"))
+
+
+class _LastResort(MetaPathFinder):
+    """Finds what `from celery.app import control` looks for: the import system asks our package for it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        for theirs in [each for each, ours in MODULES.items() if ours == package]:
+            if f"{theirs}.{name}" in MODULES:
+                module = import_module(f"{theirs}.{name}")
+                return ModuleSpec(fullname, _Alias(module), is_package=hasattr(module, "__path__"))
+        return None
 
 
 class _Alias(Loader):

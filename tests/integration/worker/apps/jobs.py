@@ -19,6 +19,8 @@ if "RESULT_SERIALIZER" in os.environ:
     app.conf.result_serializer = os.environ["RESULT_SERIALIZER"]
     app.conf.result_accept_content = ["json", "msgpack"]
 app.conf.result_compression = os.environ.get("RESULT_COMPRESSION")
+if "RESULT_MASTER" in os.environ:
+    app.conf.result_backend_transport_options = {"master_name": os.environ["RESULT_MASTER"]}
 
 
 def record(what: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from taskyard import states
 from taskyard.broker.connection import without_password
 from taskyard.context import current_worker_request
 from taskyard.errors import (
@@ -43,7 +44,7 @@ from taskyard.result.waiting import Polling
 if TYPE_CHECKING:
     from taskyard.app import App
 
-__all__ = ["Backend", "DisabledBackend", "open_backend"]
+__all__ = ["Backend", "BaseBackend", "BaseDictBackend", "DisabledBackend", "open_backend", "states"]
 
 logger = logging.getLogger(__name__)
 
@@ -478,3 +479,16 @@ class DisabledBackend(Backend):
         raise NotImplementedError(
             "No result backend is configured: set result_backend or TASKYARD_RESULT_BACKEND"
         )
+
+
+#: Celery's other names for the base.
+BaseBackend = BaseDictBackend = Backend
+
+
+def __getattr__(name: str) -> Any:
+    # Those who write stores of their own know the base for keys and values from here.
+    if name in ("KeyValueStoreBackend", "BaseKeyValueStoreBackend"):
+        from taskyard.result.key_value import KeyValueBackend
+
+        return KeyValueBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,6 +77,17 @@ def find_backend(url: str) -> Any:
         raise ImproperlyConfigured(f"result backend {url!r}: {module} has no {name}") from None
 
 
+def by_name(backend: Any = None, loader: Any = None) -> Any:
+    """The class of a store by its short name or path; Celery's name for it."""
+    return find_backend(str(backend or "disabled"))
+
+
+def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
+    """The class and, where a URL was given, what is left of it for the store."""
+    url = str(backend or "disabled")
+    return find_backend(url), _url_for(url) if "://" in url else None
+
+
 def scheme_of(url: str) -> str:
     """The scheme that decides; a bare name, as Celery allows, is one."""
     scheme = url.partition("://")[0]

@@ -1,0 +1,157 @@
+"""Results in Redis: lives, announcements, lost connections, TLS, Sentinels."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from taskyard import App
+from taskyard.result import AsyncResult, GroupResult
+from tests.brokers.redis import RedisServer
+from tests.brokers.tls import make_certificate, sentinel, tls_redis
+from tests.integration.worker.harness import WorkerProcess, wait_until
+
+WAIT = 60
+
+
+@pytest.fixture
+def app(redis_url: str) -> App:
+    return App("client", broker="memory://", backend=redis_url)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may stop and start."""
+    with RedisServer() as server:
+        yield server
+
+
+def test_lives(redis_url: str) -> None:
+    app = App("x", broker="memory://", backend=redis_url, result_expires=100, result_failure_expires=1000)
+    forever = App("x", broker="memory://", backend=redis_url, result_expires=0)
+    app.backend.mark_as_done("done", 1)
+    app.backend.mark_as_failure("failed", KeyError("no"))
+    forever.backend.mark_as_done("forever", 1)
+    GroupResult("g", [], app=app).save()
+    client = redis.Redis.from_url(redis_url)
+    life = {name: client.ttl(f"celery-task-meta-{name}") for name in ("done", "failed", "forever")}
+    assert 90 < life["done"] <= 100
+    assert 990 < life["failed"] <= 1000
+    assert life["forever"] == -1
+    assert 90 < client.ttl("celery-taskset-meta-g") <= 100
+
+
+def test_results_are_announced_on_the_channel_of_their_key(app: App, redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    listener = client.pubsub()
+    listener.subscribe("celery-task-meta-1")
+    wait_until(lambda: listener.get_message(timeout=1), what="subscription")
+    app.backend.mark_as_done("1", "ä")
+    message = wait_until(lambda: listener.get_message(timeout=1), what="announcement")
+    assert message["data"] == client.get("celery-task-meta-1")
+
+
+def test_the_start_does_not_undo_a_state_of_the_task_s_own(app: App) -> None:
+    for own in ("PROGRESS", "ABORTED"):
+        app.backend.store_result(own, {"half": True}, own)
+        app.backend.mark_as_started(own, pid=1)
+        assert app.AsyncResult(own).state == own
+    for before in ("RETRY", "FAILURE"):
+        app.backend.store_result(before, KeyError("no"), before)
+        app.backend.mark_as_started(before, pid=1)
+        assert app.AsyncResult(before).state == "STARTED"
+
+
+def test_waiters_outlive_a_lost_connection(server: RedisServer) -> None:
+    app = App("client", broker="memory://", backend=server.url)
+    got: dict[str, Any] = {}
+
+    def thread() -> None:
+        got["thread"] = AsyncResult("1", app=app).get(timeout=WAIT)
+
+    async def coroutine() -> None:
+        got["coroutine"] = await AsyncResult("1", app=app).aget(timeout=WAIT)
+
+    waiters = [threading.Thread(target=thread), threading.Thread(target=asyncio.run, args=[coroutine()])]
+    for waiter in waiters:
+        waiter.start()
+    client = redis.Redis.from_url(server.url)
+    wait_until(lambda: client.pubsub_numsub("celery-task-meta-1")[0][1] == 2, what="subscriptions")
+    server.kill()
+    server.start()
+    other = App("worker", broker="memory://", backend=server.url)
+    other.backend.mark_as_done("1", "after")
+    for waiter in waiters:
+        waiter.join(WAIT)
+    assert got == {"thread": "after", "coroutine": "after"}
+
+
+def test_many_results_come_by_one_subscription(app: App, redis_url: str) -> None:
+    results = [app.AsyncResult(f"r{number}") for number in range(500)]
+    group = GroupResult("g", results, app=app)
+    seen: list[str] = []
+    results[7].then(lambda result: seen.append(result.id))
+    client = redis.Redis.from_url(redis_url)
+
+    def work() -> None:
+        wait_until(lambda: client.pubsub_numsub("celery-task-meta-r499")[0][1], what="subscription")
+        for number in range(500):
+            app.backend.mark_as_done(f"r{number}", number)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert group.get(timeout=WAIT) == list(range(500))
+    worker.join()
+    assert seen == ["r7"]
+    # Nothing stays subscribed, in threads or in loops.
+    wait_until(lambda: client.pubsub_numsub("celery-task-meta-r7")[0][1] == 0, what="end of subscription")
+
+
+def test_callbacks_hear_of_what_others_wait_for(app: App) -> None:
+    seen: list[Any] = []
+    app.AsyncResult("heard").then(lambda result: seen.append(result.result))
+    timer = threading.Timer(
+        0.2, lambda: [app.backend.mark_as_done(name, name) for name in ("heard", "asked")]
+    )
+    timer.start()
+    assert app.AsyncResult("asked").get(timeout=WAIT) == "asked"
+    assert seen == ["heard"]
+
+
+def test_by_tls_from_client_and_worker(redis_url: str, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with tls_redis(certificate, key) as port:
+        url = f"rediss://127.0.0.1:{port}/1?ssl_ca_certs={certificate}"
+        app = App("client", broker=redis_url, backend=url)
+        worker = WorkerProcess(tmp_path, redis_url, "-c", "1", backend=url)
+        both_ways(app, worker)
+
+
+def test_by_sentinel_from_client_and_worker(redis_url: str, tmp_path: Path) -> None:
+    with sentinel(tmp_path) as (server, port):
+        url = f"sentinel://127.0.0.1:{port}/2"
+        options = {"master_name": "main"}
+        app = App("client", broker=redis_url, backend=url, result_backend_transport_options=options)
+        environment = {"RESULT_MASTER": "main"}
+        both_ways(app, WorkerProcess(tmp_path, redis_url, "-c", "1", backend=url, environment=environment))
+        assert redis.Redis(port=server.port, db=2).keys() != []
+
+
+def both_ways(app: App, worker: WorkerProcess) -> None:
+    """A thread and a coroutine get results of the worker."""
+    worker.start()
+    try:
+        assert app.send_task("jobs.add", (1, 2)).get(timeout=WAIT) == 3
+
+        async def work() -> Any:
+            return await app.send_task("jobs.add", (2, 2)).aget(timeout=WAIT)
+
+        assert asyncio.run(work()) == 4
+    finally:
+        worker.close()
