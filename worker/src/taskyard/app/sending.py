@@ -107,11 +107,12 @@ class Sending(AppState):
         self._published(composed)
         return self._result_of(composed, result_cls, add_to_parent)
 
-    def send_tasks(self, calls: Iterable[Any]) -> list[Any]:
+    def send_tasks(self, calls: Iterable[Any], *, add_to_parent: bool = True) -> list[Any]:
         """Send many tasks in one go: one write to Redis, one wait for RabbitMQ's confirmations.
 
         A call is a signature of a task, or a tuple (task or name, args, kwargs, options) whose end may be
         left out.  Returns the results in order; when it raises, any of the tasks may have been sent.
+        `add_to_parent` makes the results children of the task that runs here.
         """
         composed = [self._compose_call(call) for call in calls]
         for each in composed:
@@ -127,7 +128,7 @@ class Sending(AppState):
             )
         for each in composed:
             self._published(each)
-        return [self._result_of(each, None, True) for each in composed]
+        return [self._result_of(each, None, add_to_parent) for each in composed]
 
     def _compose_call(self, call: Any) -> Composed:
         task, args, kwargs, options = _parts(call)

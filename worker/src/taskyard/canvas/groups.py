@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.canvas.stamping import StampingVisitor
 
+#: The most tasks of a group that are sent in one write.
+_TASKS_A_WRITE = 100
+
 
 @Signature.register_type()
 class group(Signature):  # noqa: N801  Celery's name
@@ -155,13 +158,23 @@ class group(Signature):  # noqa: N801  Celery's name
         size = 0
         if producer is not None:
             options["producer"] = producer
+        given = {name: value for name, value in options.items() if value is not None}
+        args, kwargs = given.pop("args", None), given.pop("kwargs", None)
+        batch: list[Any] = []
         for (task, result, group_id), is_last in with_last(prepared):
             body = chord if chord is not None else task.options.get("chord")
             size += chord_size_of(task)
             if body is not None and is_last:
                 # Known only now; the chord cannot be complete before its last task was sent.
                 app.backend.set_chord_size(group_id, size)
-            task.apply_async(add_to_parent=False, chord=body, **options)
+            own = given if body is None else {**given, "chord": body}
+            if producer is None and task.can_be_sent_with_others:
+                batch.append((task.task, *task.call_options(args, kwargs, own)))
+            else:
+                task.apply_async(args, kwargs, add_to_parent=False, **own)
+            if batch and (is_last or len(batch) >= _TASKS_A_WRITE):
+                app.send_tasks(batch, add_to_parent=False)
+                batch.clear()
             yield result
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:

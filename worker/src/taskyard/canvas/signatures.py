@@ -144,6 +144,18 @@ class Signature(dict[str, Any]):
         except KeyError:
             return partial(self.app.send_task, self["task"])
 
+    @property
+    def can_be_sent_with_others(self) -> bool:
+        """Whether sending it is nothing but a message: a task, with no `apply_async` of its own."""
+        if type(self) is not Signature or "_apply_async" in vars(self):
+            return False
+        try:
+            task = self.type
+        except KeyError:
+            return True
+        standard = getattr(type(task), "apply_async", None) is self.app.Task.apply_async
+        return standard and "apply_async" not in vars(task)
+
     # -- calling
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
         """Run the task here and now."""
@@ -167,13 +179,20 @@ class Signature(dict[str, Any]):
         """Send it: `args` before its own arguments, `kwargs` and `options` over its own (None: its own)."""
         given = {name: value for name, value in options.items() if value is not None}
         send = self._apply_async
-        if args or kwargs or given:
-            args, kwargs, given = self._merge(args, kwargs, given)
-        else:
-            args, kwargs, given = self.args, self.kwargs, self.options
-        if "immutable" in given:  # Celery's error links of chord headers have it among their options
-            given = {name: value for name, value in given.items() if name != "immutable"}
+        args, kwargs, given = self.call_options(args, kwargs, given)
         return send(args, kwargs, **given)
+
+    def call_options(
+        self, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """What the task is sent with: arguments, keyword arguments and options."""
+        if args or kwargs or options:
+            args, kwargs, options = self._merge(args, kwargs, options)
+        else:
+            args, kwargs, options = self.args, self.kwargs, self.options
+        if "immutable" in options:  # Celery's error links of chord headers have it among their options
+            options = {name: value for name, value in options.items() if name != "immutable"}
+        return args, kwargs, options
 
     def __invert__(self) -> Any:
         """`~sig` sends it and waits for its result."""
