@@ -23,15 +23,16 @@ def run(arguments: argparse.Namespace) -> int:
     app, method, info = remote.chosen("control", arguments)
     named = remote.compiled(method, info, arguments.arguments)
 
-    def request(callback: Any) -> Any:
+    def request(connection: Any, callback: Any) -> Any:
         options = {
             "reply": True,
             "timeout": info.default_timeout if arguments.timeout is None else arguments.timeout,
             "destination": remote.nodes(arguments),
             "callback": callback,
+            "connection": connection,
         }
         if method == "revoke":  # so that the broker remembers it too
             return flatten_reply(app.control.revoke(named["task_id"], **options) or [])
         return flatten_reply(app.control.broadcast(method, arguments=named, **options) or [])
 
-    return remote.ask(arguments, request, show_reply=True)
+    return remote.ask(app, arguments, request, show_reply=True)

@@ -68,7 +68,8 @@ def _dump(app: Any, arguments: argparse.Namespace) -> None:
             receiver.should_stop = left[0] == 0
 
     with app.connection_for_read() as connection:
-        connection.connect()  # later losses are waited out, but not this one
+        # Losing it later is waited out, but there must be one to begin with.
+        connection.ensure_connection(max_retries=1, reraise_as_library_errors=True)
         receiver = app.events.Receiver(connection, handlers={"*": handle})
         receiver.capture(limit=None)
 

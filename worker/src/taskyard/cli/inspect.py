@@ -24,12 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     # A second at least: a busy worker needs a moment even for a ping.
     timeout = max(info.default_timeout, 1.0) if arguments.timeout is None else arguments.timeout
 
-    def request(callback: Any) -> Any:
+    def request(connection: Any, callback: Any) -> Any:
         inspect = app.control.inspect(
             timeout=timeout,
             destination=remote.nodes(arguments),
             callback=callback,
+            connection=connection,
         )
         return inspect._request(method, **named)
 
-    return remote.ask(arguments, request, show_reply=True)
+    return remote.ask(app, arguments, request, show_reply=True)

@@ -85,15 +85,23 @@ def compiled(method: str, info: CommandInfo, given: list[str]) -> dict[str, Any]
     return named
 
 
-def ask(arguments: argparse.Namespace, request: Any, *, show_reply: bool) -> int:
-    """Carry out `request(callback)`, show the replies as they come, and return the exit code."""
+def reach(app: Any) -> Any:
+    """A connection to the broker, if there is one to be had at once; OperationalError or OSError."""
+    connection = app.connection_for_write()
+    connection.ensure_connection(max_retries=1, reraise_as_library_errors=True)
+    return connection
+
+
+def ask(app: Any, arguments: argparse.Namespace, request: Any, *, show_reply: bool) -> int:
+    """Carry out `request(connection, callback)`, show the replies as they come, and return the exit code."""
 
     def show(replies: dict[str, Any]) -> None:
         for node, reply in replies.items():
             print(_shown(node, reply) if show_reply else f"->  {node}: {_status(reply)}", flush=True)
 
     try:
-        replies = request(None if arguments.json else show)
+        with reach(app) as connection:
+            replies = request(connection, None if arguments.json else show)
     except (OSError, OperationalError) as error:
         print(f"Error: the broker cannot be reached: {error}", file=sys.stderr)
         return UNAVAILABLE

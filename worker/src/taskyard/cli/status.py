@@ -18,11 +18,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Ping, and show who answers."""
     app = find_app(arguments.app, arguments.workdir)
 
-    def request(callback: Any) -> Any:
+    def request(connection: Any, callback: Any) -> Any:
         return app.control.inspect(
             timeout=1.0 if arguments.timeout is None else arguments.timeout,
             destination=remote.nodes(arguments),
             callback=callback,
+            connection=connection,
         ).ping()
 
-    return remote.ask(arguments, request, show_reply=False)
+    return remote.ask(app, arguments, request, show_reply=False)

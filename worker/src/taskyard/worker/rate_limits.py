@@ -37,21 +37,22 @@ class RateLimits:
     """Books places; true while any task is limited."""
 
     def __init__(self) -> None:
-        self._gauges: dict[str, _Gauge] = {}
+        #: By name of the limited tasks.
+        self.gauges: dict[str, _Gauge] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._gauges)
+        return bool(self.gauges)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._gauges
+        return name in self.gauges
 
     def set(self, name: str, limit: Any) -> None:
         """A rate such as "10/m"; nothing or 0 for no limit.  ValueError for what is no rate."""
         per_second = rate(limit)
         if per_second:
-            self._gauges[name] = _Gauge(1 / per_second)
+            self.gauges[name] = _Gauge(1 / per_second)
         else:
-            self._gauges.pop(name, None)
+            self.gauges.pop(name, None)
 
     def set_all(self, tasks: Iterable[Any], default: Any) -> None:
         """The rates of all tasks; ImproperlyConfigured for what is no rate."""
@@ -64,7 +65,7 @@ class RateLimits:
 
     def book(self, name: str) -> float | None:
         """Seconds until a task of that name may begin; None if it should come back later (see `away`)."""
-        gauge = self._gauges.get(name)
+        gauge = self.gauges.get(name)
         if gauge is None:
             return 0.0
         now = monotonic()
@@ -81,19 +82,19 @@ class RateLimits:
 
     def away(self, name: str) -> float:
         """Seconds after which a task that found no place should come back."""
-        gauge = self._gauges[name]
+        gauge = self.gauges[name]
         gauge.away += 1
         wait = gauge.next_at - monotonic() + gauge.away * gauge.interval
         return min(max(wait, 2.0), _LONGEST_AWAY)
 
     def left(self, name: str) -> None:
         """One that was parked is not parked any more."""
-        gauge = self._gauges.get(name)
+        gauge = self.gauges.get(name)
         if gauge is not None and gauge.parked:
             gauge.parked -= 1
 
     def forget_places(self) -> None:
         """All that were parked have gone back."""
-        for gauge in self._gauges.values():
+        for gauge in self.gauges.values():
             gauge.parked = gauge.away = 0
             gauge.next_at = 0.0

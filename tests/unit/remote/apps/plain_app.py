@@ -1,0 +1,3 @@
+from taskyard import App
+
+app = App("plain_app")
