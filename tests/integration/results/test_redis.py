@@ -49,7 +49,7 @@ def test_lives(redis_url: str) -> None:
 
 def test_results_are_announced_on_the_channel_of_their_key(app: App, redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
-    listener = client.pubsub()
+    listener: Any = client.pubsub()  # type: ignore[no-untyped-call]
     listener.subscribe("celery-task-meta-1")
     wait_until(lambda: listener.get_message(timeout=1), what="subscription")
     app.backend.mark_as_done("1", "ä")
@@ -116,10 +116,12 @@ def test_many_results_come_by_one_subscription(app: App, redis_url: str) -> None
 def test_callbacks_hear_of_what_others_wait_for(app: App) -> None:
     seen: list[Any] = []
     app.AsyncResult("heard").then(lambda result: seen.append(result.result))
-    timer = threading.Timer(
-        0.2, lambda: [app.backend.mark_as_done(name, name) for name in ("heard", "asked")]
-    )
-    timer.start()
+
+    def work() -> None:
+        for name in ("heard", "asked"):
+            app.backend.mark_as_done(name, name)
+
+    threading.Timer(0.2, work).start()
     assert app.AsyncResult("asked").get(timeout=WAIT) == "asked"
     assert seen == ["heard"]
 
