@@ -65,13 +65,16 @@ def test_a_task_that_sends_itself_in_its_own_way_does_so_in_a_group(app: App, se
 
     own = app.task(name="own", base=Own, shared=False)(lambda: None)
     group(app.tasks["a"].s(), own.s(), app.tasks["b"].s()).apply_async(headers={"x": 1})
-    by_task = {message.task: message.headers for message in sent}
-    assert {name: headers["shadow"] for name, headers in by_task.items()} == {
-        "a": None,
-        "own": "own",
-        "b": None,
-    }
-    assert [headers["x"] for headers in by_task.values()] == [1, 1, 1]
+    shadows = {message.task: message.headers["shadow"] for message in sent}
+    assert shadows == {"a": None, "own": "own", "b": None}
+    assert [message.headers["x"] for message in sent] == [1, 1, 1]
+
+
+def test_error_links_of_chord_headers_are_sent(app: App, sent: list[Any]) -> None:
+    failed = app.tasks["d"].s().clone(immutable=True)
+    failed.apply_async()
+    group(failed, failed.clone()).apply_async(("id",))
+    assert [message.args for message in sent] == [[], ["id"], ["id"]]
 
 
 def test_a_group_is_not_linked(app: App) -> None:
