@@ -128,9 +128,14 @@ class _Models:
             self._dumped(positional[place] if place < len(positional) else None, value)
             for place, value in enumerate(given)
         ]
-        return (dumped if isinstance(args, list) else tuple(dumped)), {
+        if any(new is not old for new, old in zip(dumped, given, strict=True)):
+            args = dumped if isinstance(args, list) else tuple(dumped)
+        changed = {
             name: self._dumped(name if name in by_name else None, value) for name, value in named.items()
         }
+        if any(changed[name] is not value for name, value in named.items()):
+            kwargs = changed
+        return args, kwargs
 
     def _dumped(self, name: str | None, value: Any) -> Any:
         if name is None or not isinstance(value, self._base) or hasattr(type(value), "__json__"):

@@ -155,7 +155,7 @@ def shared_task(function: Callable[..., Any] | None = None, /, **options: Any) -
 
     def share(body: Callable[..., Any]) -> Any:
         if type(body) is Proxy:
-            raise TypeError("@shared_task was applied twice to the same function; once is enough")
+            raise TypeError("@shared_task was applied more than once to the same function")
         name = options.get("name")
 
         def register(app: App) -> Task[..., Any]:

@@ -670,6 +670,7 @@ def make_task(
         "__name__": function.__name__,
         "__doc__": function.__doc__,
         "__module__": function.__module__,
+        "__annotations__": getattr(function, "__annotations__", {}),
         "__wrapped__": function if bind else staticmethod(function),
         **options,
     }

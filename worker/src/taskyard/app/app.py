@@ -165,7 +165,10 @@ class App(Configuring, Registering, Sending, Connecting):
         """The result store."""
         from taskyard.result.opening import open_backend
 
-        return open_backend(self, resolve(self.backend_cls))
+        own = resolve(self.backend_cls)
+        if own is None and callable(self.conf.result_backend):
+            own = self.conf.result_backend
+        return open_backend(self, own)
 
     @cached_property
     def control(self) -> Control:

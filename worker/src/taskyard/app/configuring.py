@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from taskyard.app.state import AppState
 from taskyard.errors import ImproperlyConfigured
 from taskyard.settings import Settings
 from taskyard.settings.source import load, read
+from taskyard.signals import Signal
+
+logger = logging.getLogger("taskyard.app")
 
 #: Names a module with settings where `config_from_object` was not called.
 CONFIG_MODULE = "CELERY_CONFIG_MODULE"
@@ -26,7 +30,7 @@ class Configuring(AppState):
         conf = Settings()
         conf.before_load = self._before_configure
         conf.after_load = self._after_configure
-        conf.add_source(self._read_config)
+        conf.read_config_from(self._read_config)
         return conf
 
     def config_from_object(
@@ -40,11 +44,11 @@ class Configuring(AppState):
         self._config_source, self._config_source_silent = obj, silent
         if namespace:
             self.namespace = namespace
-        if self.conf.configured:
-            self.conf.reload()
-        elif force:
-            self.conf.finalize()
-        return self.conf if force or self.conf.configured else None
+        if not force and not self.conf.configured:
+            return None
+        found = self._source()
+        self.conf.reload() if self.conf.configured else self.conf.finalize()
+        return self.conf if found is not None else None
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False, namespace: str | None = None
@@ -64,24 +68,30 @@ class Configuring(AppState):
         """Values (or a function that gives them) for settings that nobody has set."""
         self.conf.add_defaults(settings)
 
-    def _read_config(self) -> dict[str, Any]:
-        source, silent = self._config_source, self._config_source_silent
+    def _source(self) -> Any:
+        """The configuration object; None without one."""
+        source = self._config_source
         if source is None:
             source = os.environ.get(CONFIG_MODULE) or None
-            if source is None:
-                return {}
-        if isinstance(source, str):
-            try:
-                source = load(source)
-            except ImportError:
-                if silent:
-                    return {}
-                raise
-        return read(source, self.namespace, strict=self.conf.strict)
+        if not isinstance(source, str):
+            return source
+        try:
+            return load(source)
+        except ImportError:
+            if self._config_source_silent:
+                return None
+            raise
+
+    def _read_config(self) -> dict[str, Any]:
+        source = self._source()
+        return {} if source is None else read(source, self.namespace, strict=self.conf.strict)
 
     def _before_configure(self) -> None:
-        if self.on_configure:
-            self.on_configure.send(sender=self)
+        hook: Any = self.on_configure
+        if not isinstance(hook, Signal):
+            hook()  # a method of a subclass
+        elif hook:
+            hook.send(sender=self)
 
     def _after_configure(self) -> None:
         pending, self._pending_periodic = self._pending_periodic, []
@@ -124,6 +134,12 @@ class Configuring(AppState):
         }
 
         def add() -> None:
+            if name is None and key in self.conf.beat_schedule:
+                logger.warning(
+                    "The periodic task %r takes the place of another of the same arguments; "
+                    "give one of them name=...",
+                    key,
+                )
             self.conf.beat_schedule[key] = entry
 
         if self.conf.configured:

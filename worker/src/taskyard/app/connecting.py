@@ -72,7 +72,9 @@ class Connecting(AppState):
         return self._pool
 
     @contextmanager
-    def connection_or_acquire(self, connection: Any = None, pool: bool = True) -> Iterator[Any]:
+    def connection_or_acquire(
+        self, connection: Any = None, pool: bool = True, **ignored: Any
+    ) -> Iterator[Any]:
         """The connection, or one from the pool for the time of the `with` block."""
         if connection is not None:
             yield connection

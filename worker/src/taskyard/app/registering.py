@@ -118,6 +118,11 @@ class Registering(AppState):
         if not instance.origin:
             instance.origin = f"{kind.__module__}:{kind.__qualname__}"
         kind._app = self
+        known = self._tasks.find(instance.name)
+        if known is not None and known.origin != instance.origin and not self.conf.strict:
+            message = f"task name {instance.name!r} was taken by {known.origin}; {instance.origin} has it now"
+            warnings.warn(DuplicateTaskNameWarning(message), stacklevel=2)
+            self._tasks.unregister(instance.name)
         self._tasks.register(instance)
         if self.finalized:
             kind.bind(app)
@@ -177,13 +182,13 @@ class Registering(AppState):
         return [module for module in found if module is not None]
 
     def _packages_of_fixups(self) -> list[str]:
-        fixups = getattr(self, "_fixups", ())
-        return [
-            name
-            for fixup in fixups
-            if hasattr(fixup, "autodiscover_tasks")
-            for name in fixup.autodiscover_tasks()
-        ]
+        names: list[str] = []
+        for fixup in getattr(self, "_fixups", ()):
+            # The second is what Celery's fixups have.
+            find = getattr(fixup, "installed_apps", None) or getattr(fixup, "autodiscover_tasks", None)
+            if find is not None:
+                names += find()
+        return names
 
     def import_default_modules(self) -> list[Any]:
         """Import all modules with tasks: those to discover, and the settings `imports` and `include`."""

@@ -57,6 +57,8 @@ class Settings(_Typed, MutableMapping[str, Any]):
         own["_loaded"] = own["_loading"] = False
         own["_set"] = {}
         own["_added"] = []
+        #: The configuration object, which wins over added defaults.
+        own["_config"] = None
         #: Called before the sources are read, and after.
         own["before_load"] = own["after_load"] = None
         self.update(settings, **more)
@@ -126,7 +128,7 @@ class Settings(_Typed, MutableMapping[str, Any]):
             try:
                 if self.before_load is not None:
                     self.before_load()
-                own["_read"] = [self._checked_all(source()) for source in self._added]
+                own["_read"] = [self._checked_all(source()) for source in self._sources()]
                 self._fill()
                 own["_loaded"] = True
             finally:
@@ -136,11 +138,11 @@ class Settings(_Typed, MutableMapping[str, Any]):
         return self
 
     def reload(self) -> None:
-        """Read the sources again at the next look at a value."""
+        """Read the sources again: now, if they have been read."""
         with self._lock:
-            for name in NAMES:
-                self.__dict__.pop(name, None)
-            self.__dict__["_loaded"] = False
+            if self._loaded:
+                self.__dict__["_read"] = [self._checked_all(source()) for source in self._sources()]
+                self._fill()
 
     @property
     def configured(self) -> bool:
@@ -162,17 +164,20 @@ class Settings(_Typed, MutableMapping[str, Any]):
         if value:
             self.__dict__[name] = value
 
-    def add_source(self, source: Source) -> None:
-        """Read a source of settings at the first look at a value, or now if there was one."""
-        with self._lock:
-            self._added.append(source)
-            if self._loaded:
-                self._layers.append(self._checked_all(source()))
-                self._fill()
+    def _sources(self) -> list[Source]:
+        config = self.__dict__["_config"]
+        return [*self._added, config] if config is not None else list(self._added)
+
+    def read_config_from(self, source: Source) -> None:
+        """Where the configuration comes from; read at the first look at a value."""
+        self.__dict__["_config"] = source
+        self.reload()
 
     def add_defaults(self, settings: Mapping[str, Any] | Source) -> None:
-        """Values (or a function that gives them) for what nobody sets on the app itself."""
-        self.add_source(settings if callable(settings) else lambda: settings)
+        """Values (or a function that gives them) for what nobody else sets."""
+        with self._lock:
+            self._added.append(settings if callable(settings) else lambda: settings)
+            self.reload()
 
     # -- writing
     def __setattr__(self, name: str, value: Any) -> None:
@@ -198,6 +203,13 @@ class Settings(_Typed, MutableMapping[str, Any]):
         merged = {**(dict(settings) if settings else {}), **more}
         for name, value in self._checked_all(merged).items():
             self._put(name, value)
+
+    def setdefault(self, name: str, default: Any = None, /) -> Any:
+        """Set it unless somebody has; does not read the sources."""
+        known = modern(name) or name
+        if known not in (self.without_defaults() if self._loaded else self._set):
+            self[known] = default
+        return self._set.get(known, default) if not self._loaded else self[known]
 
     def _put(self, name: str, value: Any) -> None:
         self._set[name] = value
@@ -242,7 +254,7 @@ class Settings(_Typed, MutableMapping[str, Any]):
         """The same values in an object of its own."""
         twin = Settings()
         twin.strict = self.strict
-        twin.__dict__["_added"] = list(self._added)
+        twin.__dict__.update(_added=list(self._added), _config=self.__dict__["_config"])
         twin.update(self._set)
         return twin
 
@@ -286,7 +298,9 @@ class Settings(_Typed, MutableMapping[str, Any]):
     def effective_result_backend(self) -> str | None:
         """The result store's URL or None."""
         url = from_environment("result_backend") or self.result_backend
-        return None if url in (None, "", "disabled", "disabled://") else str(url)
+        if url in (None, "", "disabled", "disabled://"):
+            return None
+        return url if isinstance(url, str) else f"{url.__module__}:{url.__qualname__}"
 
     def result_expires_seconds(self) -> int:
         """Life of a result in whole seconds, 0 for ever."""
