@@ -84,6 +84,30 @@ def test_error_links_of_a_chord_are_called(s: Any, own: str) -> None:
     assert called.get(timeout=WAIT) == [f"failed: {result.id}"]
 
 
+def test_an_error_link_of_both_a_chord_and_the_one_around_it_is_called_once(s: Any) -> None:
+    inner = chord([s("add", 1, 1), s("fail")], s("total"))
+    outer = chord([s("add", 1, 1), inner], s("total"))
+    with pytest.warns(PendingDeprecationWarning):
+        outer.link_error(s("note"))
+    only_outer = chord(
+        [s("add", 1, 1), chord([s("fail"), s("fail")], s("total"))], s("total").on_error(s("note"))
+    )
+    results = [outer.apply_async(), only_outer.apply_async()]
+    for result in results:
+        wait_until(partial(has_failed, result), what="the outer chord's failure")
+    # The outer body's failure has the children of the task that brought it about.
+    called = [child for result in results for child in result.children]
+    assert [each.get(timeout=WAIT) for each in called] == [
+        [f"failed: {inner_id(results[0])}"],
+        [f"failed: {results[1].id}"],
+    ]
+
+
+def inner_id(result: Any) -> str:
+    """The id of the body of the chord in the header."""
+    return str(result.parent.results[1].id)
+
+
 def test_children_and_parents(s: Any) -> None:
     result = (s("add", 1, 1) | group(s("add", 1), s("add", 2))).apply_async()
     assert result.get(timeout=WAIT) == [3, 4]

@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback as traceback_module
 from collections import deque
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ChordError, NotRegistered
@@ -133,40 +134,53 @@ class ChordSupport:
         text = "".join(traceback_module.format_exception(type(error), error, error.__traceback__))
         self._store(task_id, error, FAILURE, text, None)
 
-    def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> None:
-        """The chord's body will never run: call its error callbacks, and let it and its chain fail."""
+    def chord_error_from_stack(
+        self, callback: Any, exc: BaseException | None = None, called: Collection[Any] = ()
+    ) -> None:
+        """The chord's body will never run: call its error callbacks, and let it and its chain fail.
+
+        `called` are error callbacks that a chord in the header has called already.
+        """
         error = exc if exc is not None else sys.exc_info()[1]
         assert error is not None
         if callback.get("subtask_type") == "group":
             self._fail_group(callback, error)
             self.fail_chain(callback.options.get("chain"), error)
-            self._tell_outer_chord(callback, error)
+            self._tell_outer_chord(callback, error, called)
             return
         if not callback.options.get("task_id"):
             callback.options["task_id"] = new_id()
         request = StandInRequest.of_signature(callback)
+        done = [_identity(each) for each in called]
+        request.errbacks = [each for each in _listed(request.errbacks) if _identity(each) not in done]
         try:
             self.call_errbacks(request, error)
         except Exception as second:
             error = second
         self.fail_from_current_stack(callback.options["task_id"], exc=error)
         self.fail_chain(callback.options.get("chain"), error)
-        self._tell_outer_chord(callback, error)
+        self._tell_outer_chord(callback, error, called)
 
-    def _tell_outer_chord(self, signature: Any, error: BaseException) -> None:
+    def errbacks_called(self, group_id: str, errbacks: list[Any]) -> None:
+        """Error callbacks that a chord in the header of this one has called."""
+
+    def _tell_outer_chord(self, signature: Any, error: BaseException, called: Collection[Any]) -> None:
         """A body in the header of another chord will not report to it: the failure is reported instead."""
         kind, within = signature.get("subtask_type"), signature.get("kwargs") or {}
-        if kind == "group":
-            for task in within.get("tasks") or ():
-                self._tell_outer_chord(task, error)
-        elif kind == "chain":
-            for task in list(within.get("tasks") or ())[-1:]:
-                self._tell_outer_chord(task, error)
+        options = signature.get("options") or {}
+        called = [*called, *_listed(options.get("link_error"))]
+        parts: Any = ()
+        if kind in ("group", "chain"):
+            parts = list(within.get("tasks") or ())[0 if kind == "group" else -1 :]
         elif kind == "chord":
-            if within.get("body"):
-                self._tell_outer_chord(within["body"], error)
-        elif (signature.get("options") or {}).get("chord"):
-            self.on_chord_part_return(StandInRequest.of_signature(signature), FAILURE, error)
+            parts = [within["body"]] if within.get("body") else []
+        elif options.get("chord"):
+            request = StandInRequest.of_signature(signature)
+            if called and request.group:
+                self.errbacks_called(request.group, called)
+            self.on_chord_part_return(request, FAILURE, error)
+        for part in parts:
+            self._tell_outer_chord(part, error, called)
 
     def _fail_group(self, group: Any, error: BaseException) -> None:
         """Each task of a group that is a chord's body fails with what made the chord fail."""
@@ -209,6 +223,11 @@ def _errbacks_of(signature: Any) -> tuple[str | None, list[Any]]:
         for task in signature["kwargs"].get("tasks") or ():
             errbacks += _errbacks_of(task)[1]
     return signature["options"].get("task_id"), errbacks
+
+
+def _identity(signature: Any) -> tuple[Any, ...]:
+    """What makes two error callbacks the same call."""
+    return signature.get("task"), list(signature.get("args") or ()), signature.get("kwargs") or {}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -169,11 +169,22 @@ class RedisChords:
 
     def _fail(self, group_id: str, callback: Any, error: ChordError) -> None:
         logger.error("Chord %r raised: %r", group_id, error, exc_info=error.__cause__)
+        called = [self.decode(each) for each in self.client.smembers(self._errbacks_key(group_id))]
         try:
-            self.chord_error_from_stack(callback, error)
+            self.chord_error_from_stack(callback, error, called)
         finally:
+            self.client.delete(self._errbacks_key(group_id))
             keys = [*self._keys(group_id, "sc"), *self._record_keys()]
             self._run(FAILED, keys, [self._done_seconds(), group_id])
+
+    def errbacks_called(self, group_id: str, errbacks: list[Any]) -> None:
+        """Remember them, for the worker that fails the body."""
+        key = self._errbacks_key(group_id)
+        self.client.sadd(key, *(self.encode(errback) for errback in errbacks))
+        self.client.expire(key, _DONE_SECONDS + int(self.chord_expires or 86400))
+
+    def _errbacks_key(self, group_id: str) -> str:
+        return str(self.get_key_for_group(group_id, ".errbacks"))
 
     # -- what hangs
     def sweep_chords(self) -> int:
