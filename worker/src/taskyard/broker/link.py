@@ -187,6 +187,13 @@ class VirtualLink(Link):
     keeps_deliveries = True
     _loop: Any = None
 
+    def open(self) -> None:
+        """Also have the channel leave compressed bodies alone: they are unpacked where they are decoded."""
+        super().open()
+        from taskyard.broker.raw_message import RawMessage
+
+        self.channel.Message = RawMessage
+
     def _delivery(self, queue: str, raw: Any) -> Delivery:
         info = raw.delivery_info or {}
         return Delivery(
