@@ -291,3 +291,59 @@ def test_commands_are_in_the_panel_that_celery_s_users_import() -> None:
         ), name
         assert [each[0] for each in ours.args or ()] == [each[0] for each in info.args or ()], name
     assert celery.VERSION.major == 5
+
+
+def test_waiting_messages_are_purged(broker: Broker, client: App) -> None:
+    for _ in range(3):
+        client.send_task("remote_jobs.add", (1, 2))
+    assert client.control.purge() == 3
+    assert client.control.purge() == 0
+
+
+@pytest.mark.redis
+def test_restarts_and_autoscale_where_they_are_allowed(
+    redis_broker: Broker, start_worker: StartWorker
+) -> None:
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    worker = start_worker(redis_broker, "--autoscale", "2,1", environment={"POOL_RESTARTS": "1"})
+    before = set(worker.children())
+    assert tell(client.control, "pool_restart") == {"ok": "reload started"}
+    wait_until(lambda: worker.children() and not before & set(worker.children()), what="other processes")
+    assert tell(client.control, "autoscale", max=4, min=3) == {"ok": "autoscale now max=4 min=3"}
+    wait_until(lambda: len(worker.children()) == 3, what="three processes")
+    assert tell(client.control, "stats")["autoscaler"]["max"] == 4
+    assert "not supported with autoscale" in tell(client.control, "pool_grow")["error"]
+
+
+@pytest.mark.redis
+def test_keys_with_a_prefix(redis_broker: Broker, start_worker: StartWorker) -> None:
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    client.conf.broker_transport_options = {"global_keyprefix": "shop:"}
+    gone = client.send_task("remote_jobs.nap", (0, "gone"))
+    client.control.revoke(gone.id)
+    worker = start_worker(redis_broker, "-c", "1", environment={"KEY_PREFIX": "shop:"})
+    assert tell(client.control, "revoked") == [gone.id]
+    assert client.send_task("remote_jobs.nap", (0, "kept")).get(timeout=WAIT) == "kept"
+    assert "begin gone" not in worker.ran()
+    with Connection(redis_broker.url) as connection:
+        keys = connection.default_channel.client.keys("taskyard:*")
+    assert keys == []
+
+
+@pytest.mark.redis
+def test_signals_of_the_parent(redis_broker: Broker, start_worker: StartWorker) -> None:
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    worker = start_worker(redis_broker, "-c", "1", environment={"SIGNALS": "1"})
+    assert client.send_task("remote_jobs.add", (1, 2)).get(timeout=WAIT) == 3
+    client.send_task("remote_jobs.add", (1, 2), expires=-1)
+    client.send_task("remote_jobs.nowhere")
+    with Connection(redis_broker.url) as connection:
+        connection.SimpleQueue("celery").put({"no": "task"})
+    wait_until(lambda: len(worker.ran()) >= 5, what="all signals")
+    assert sorted(worker.ran()) == [
+        "received remote_jobs.add [1, 2]",
+        "received remote_jobs.nowhere []",
+        "rejected",
+        "revoked remote_jobs.add False None True",
+        "unknown remote_jobs.nowhere",
+    ]

@@ -6,14 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from taskyard import App
+from taskyard.signals import task_received, task_rejected, task_revoked, task_unknown
 from taskyard.worker.control import control_command, inspect_command
 
 app = App("remote_jobs")
+if "POOL_RESTARTS" in os.environ:
+    app.conf.worker_pool_restarts = True
+if "KEY_PREFIX" in os.environ:
+    app.conf.broker_transport_options = {"global_keyprefix": os.environ["KEY_PREFIX"]}
 
 
 def record(what: str) -> None:
     with Path(os.environ["RECORD"]).open("a") as file:
         file.write(what + "\n")
+
+
+if "SIGNALS" in os.environ:
+
+    @task_received.connect
+    def on_received(sender: Any, request: Any, **named: Any) -> None:
+        record(f"received {request.name} {request.args}")
+
+    @task_revoked.connect
+    def on_revoked(
+        sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **named: Any
+    ) -> None:
+        record(f"revoked {request.name} {terminated} {signum} {expired}")
+
+    @task_unknown.connect
+    def on_unknown(sender: Any, message: Any, exc: Any, name: str, id: str, **named: Any) -> None:
+        record(f"unknown {name}")
+
+    @task_rejected.connect
+    def on_rejected(sender: Any, message: Any, exc: Any, **named: Any) -> None:
+        record("rejected")
 
 
 @app.task

@@ -76,6 +76,7 @@ class Consumer:
         self._info = logger.isEnabledFor(logging.INFO)
         self.revoked = self.intake.revoked
         self.rates = RateLimits()
+        self._limited = self.rates.gauges
         self.read_rates()
         #: Told of what happens to tasks, while anybody wants to know.
         self.observer: Observer | None = None
@@ -110,7 +111,7 @@ class Consumer:
             return
         held = self._hold(delivery, envelope)
         wait = 0.0 if envelope.eta is None else envelope.eta - time()
-        if self.rates and envelope.name in self.rates:
+        if self._limited and envelope.name in self._limited:
             turn = self.rates.book(envelope.name)
             if turn is None:
                 delivery.defer(time() + self.rates.away(envelope.name))

@@ -117,6 +117,8 @@ class Endings:
         """To the dead letters: nobody can read it."""
         self._state.malformed += 1
         logger.error("Message of queue %r goes to the dead letters: %s", delivery.queue, reason)
+        if self.observer is not None:
+            self.observer.malformed(delivery, reason)
         delivery.reject(reason)
 
     def expired(self, delivery: Delivery, envelope: Envelope) -> None:

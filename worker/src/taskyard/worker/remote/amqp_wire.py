@@ -27,6 +27,18 @@ logger = logging.getLogger(__name__)
 _WRITE_SECONDS = 2.0
 
 
+class _Reader(AmqpReader):
+    """Tells the wire's owner of a broken connection: the loop would take it for the worker's own."""
+
+    owner: Owner
+
+    def _readable(self) -> None:
+        try:
+            super()._readable()
+        except Exception as error:
+            self.owner.on_lost(error)
+
+
 class AmqpWire:
     """One connection: a channel to listen and speak, one to probe."""
 
@@ -37,7 +49,7 @@ class AmqpWire:
         self._connection = connection
         self._loop = loop
         self._owner = owner
-        self._reader: AmqpReader | None = None
+        self._reader: _Reader | None = None
         self._channel: Any = None
         self._prober: Any = None
         self._heartbeat: Any = None
@@ -60,8 +72,9 @@ class AmqpWire:
         prober.confirm_select()
         prober.events["basic_return"].add(self._on_return)
         prober.events["basic_ack"].add(self._on_confirmed)
-        self._reader = AmqpReader(connection.connection, self._loop, self._hand_over)
-        self._reader.look_again()
+        reader = self._reader = _Reader(connection.connection, self._loop, self._hand_over)
+        reader.owner = self._owner
+        reader.look_again()
         interval = connection.get_heartbeat_interval()
         if interval:
             self._heartbeat = self._loop.call_repeatedly(max(interval / 4, 0.5), self._check_heartbeat)

@@ -9,6 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
+from taskyard.errors import MalformedMessage
 from taskyard.execution.job import ACK, REJECT, REQUEUE, Outcome
 from taskyard.result.states import FAILURE, REJECTED, RETRY, SUCCESS
 from taskyard.worker.remote.request import Request
@@ -102,9 +103,9 @@ class Observer:
         envelope = held.envelope
         task_id = self._waiting.pop(held.seq, None)
         if outcome.disposition == REJECT and outcome.state == "REJECTED":
-            self.rejected(held.delivery, envelope, requeue=False)
+            self.rejected(envelope, requeue=False)
         elif outcome.disposition == REQUEUE:
-            self.rejected(held.delivery, envelope, requeue=True)
+            self.rejected(envelope, requeue=True)
         if not self._wanted(envelope.name):
             return
         now = time()
@@ -125,10 +126,14 @@ class Observer:
         if self._wanted(envelope.name):
             self._eventer.task("task-failed", uuid=envelope.id, exception=repr(error), traceback="")
 
-    def rejected(self, delivery: Delivery, envelope: Envelope, *, requeue: bool) -> None:
-        """The task did not want its message."""
+    def malformed(self, delivery: Delivery, reason: str) -> None:
+        """Nobody can read it."""
         if signals.task_rejected:
-            signals.task_rejected.send(sender=self._sender, message=delivery, exc=None)
+            error = MalformedMessage(reason)
+            signals.task_rejected.send(sender=self._sender, message=delivery, exc=error)
+
+    def rejected(self, envelope: Envelope, *, requeue: bool) -> None:
+        """The task did not want its message."""
         if self._wanted(envelope.name):
             self._eventer.task("task-rejected", uuid=envelope.id, requeue=requeue)
 

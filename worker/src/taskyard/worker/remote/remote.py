@@ -137,9 +137,14 @@ class Remote:
 
     def _end_of_turn(self) -> None:
         wire = self._wire
-        if wire is not None:
+        if wire is None:
+            return
+        try:
             self.eventer.flush()
             wire.flush()
+        except Exception as error:  # out of here it would count as a loss of the worker's own connection
+            logger.exception("Events cannot be sent")
+            self.on_lost(error)
 
     # -- events
     def _beat(self) -> None:

@@ -84,8 +84,10 @@ class WorkerView:
         """The figures that `inspect stats` shows."""
         worker = self.worker
         link = worker.supervisor.link
+        scaling = {} if worker.autoscaler is None else {"autoscaler": worker.autoscaler.info()}
         return {
             "total": dict(worker.state.accepted),
+            **scaling,
             "pid": os.getpid(),
             "clock": str(self.app.clock.value),
             "uptime": round(monotonic() - worker.state.born),
