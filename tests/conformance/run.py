@@ -22,7 +22,7 @@ EXCLUSIONS = HERE / "exclusions.toml"
 EXPECTED = HERE / "expected"
 FAST = HERE / "fast.txt"
 #: Seconds after which a test is ended: the suite's own limit is 300, for slower machines than any pass needs.
-TEST_TIMEOUT = 120
+TEST_TIMEOUT, UNIT_TIMEOUT = 120, 20
 
 
 @dataclass(slots=True)
@@ -145,9 +145,11 @@ def _run_file(
         environment["CONFORMANCE_WORKER_PATH"] = path_of(arrangement.worker)
     home = suite.sources() / "suite"
     command = [str(suite.python()), "-m", "pytest", "-p", "conformance_plugin", "-p", "celery.contrib.pytest"]
+    timeout = TEST_TIMEOUT
     if tests[0].startswith("t/unit"):
         command += ["-p", "unit_fixtures"]
-    command += ["-p", "no:cacheprovider", "-q", "--rootdir", str(home), f"--timeout={TEST_TIMEOUT}"]
+        timeout = UNIT_TIMEOUT
+    command += ["-p", "no:cacheprovider", "-q", "--rootdir", str(home), f"--timeout={timeout}"]
     started = monotonic()
     with output.open("w") as log:
         code = subprocess.run(

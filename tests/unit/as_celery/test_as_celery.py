@@ -20,6 +20,9 @@ def test_the_modules_are_the_very_same_and_keep_their_own_names() -> None:
         import celery, celery.app.task, celery.app.registry
         from celery import Celery
         from celery.app.base import Celery as Same
+        from celery.app import builtins, registry
+        assert registry is celery.app.registry
+        assert builtins.__name__.startswith("taskyard.")
         import taskyard.registry, taskyard.task
         assert celery is taskyard
         assert Celery is Same is taskyard.App

@@ -21,7 +21,6 @@ MODULES: Mapping[str, str] = MappingProxyType(
     {
         "celery": "taskyard",
         "celery._state": "taskyard.shared",
-        "celery.app.annotations": "taskyard.annotations",
         "celery.app.amqp": "taskyard.client.amqp",
         "celery.app.annotations": "taskyard.annotations",
         "celery.app.backends": "taskyard.result.opening",
@@ -175,7 +174,10 @@ class _LastResort(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.rpartition(".")
-        for theirs in [each for each, ours in MODULES.items() if ours == package]:
+        if package.partition(".")[0] != "taskyard":
+            return None
+        same = "celery" + package.removeprefix("taskyard")
+        for theirs in [same, *(each for each, ours in MODULES.items() if ours == package)]:
             if f"{theirs}.{name}" in MODULES:
                 module = import_module(f"{theirs}.{name}")
                 return ModuleSpec(fullname, _Alias(module), is_package=hasattr(module, "__path__"))

@@ -241,6 +241,10 @@ class Reject(TaskPredicate):
         self.requeue = requeue
 
 
+class CDeprecationWarning(DeprecationWarning):
+    """Something that Celery has given up."""
+
+
 class CPendingDeprecationWarning(PendingDeprecationWarning):
     """Something that Celery plans to change."""
 
