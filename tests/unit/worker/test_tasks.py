@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskyard import App, Task
+from taskyard import App, Task, shared
 from taskyard.client.producer import Producer
 from taskyard.client.router import Route
 from taskyard.context import Request, current
@@ -21,6 +21,12 @@ from taskyard.result.meta import decode_meta, encode_meta, restore_exception
 Sent = list[tuple[TaskMessage, Route]]
 
 
+@pytest.fixture(autouse=True)
+def tasks_of_this_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are registered with all apps: those of earlier tests are not wanted here."""
+    monkeypatch.setattr(shared, "_on_app_finalizers", set(shared._on_app_finalizers))
+
+
 @pytest.fixture
 def app() -> App:
     return App("unit", broker="memory://", result_backend="redis://nowhere")
@@ -31,6 +37,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     messages: Sent = []
     monkeypatch.setattr(
         Producer, "publish", lambda self, message, route, **options: messages.append((message, route))
+    )
+    monkeypatch.setattr(
+        Producer, "publish_many", lambda self, many, **options: messages.extend(each[:2] for each in many)
     )
     return messages
 
