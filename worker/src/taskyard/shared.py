@@ -35,6 +35,8 @@ class _Tls(threading.local):
 _tls: Any = _Tls()
 #: The app of threads that have none of their own; `App.set_default` and `set_default_app` set it.
 default_app: Any = None
+#: The app of those who have made none.
+_fallback: Any = None
 #: Makes the app that is current where nobody has made one; put here by the module of App.
 _makers: list[Callable[[], Any]] = []
 
@@ -46,12 +48,14 @@ _on_app_finalizers: set[Callable[[Any], Any]] = set()
 
 def get_current_app() -> Any:
     """The app of this thread, or the default."""
+    global _fallback
     app = _tls.current_app or default_app
+    if app is None and _made_current is not None:
+        app = _made_current()
     if app is None:
-        app = _made_current() if _made_current is not None else None
-        if app is None:
-            app = _makers[-1]()
-            set_default_app(app)
+        if _fallback is None:
+            _fallback = _makers[-1]()
+        app = _fallback
     return app
 
 
