@@ -16,7 +16,8 @@ from taskyard.errors import ImproperlyConfigured
 if TYPE_CHECKING:
     from taskyard.app import App
 
-_TERM = "SIGTERM"
+#: What ends a task unless another signal is named.
+TERM_SIGNAME = "SIGTERM"
 
 
 class Control:
@@ -82,6 +83,7 @@ class Control:
 
         With `reply` wait `timeout` seconds after the last reply for the next one, or until `limit` came.
         """
+        by_name: dict[str, Any] = {"pattern": pattern, "matcher": matcher} if pattern or matcher else {}
         with self._connection(connection) as conn:
             replies: list[dict[str, Any]] | None = self.mailbox(conn)._broadcast(
                 command,
@@ -92,8 +94,7 @@ class Control:
                 limit,
                 callback,
                 channel=channel,
-                pattern=pattern,
-                matcher=matcher,
+                **by_name,
             )
             return replies
 
@@ -103,22 +104,17 @@ class Control:
         task_id: str | list[str],
         destination: Any = None,
         terminate: bool = False,
-        signal: str = _TERM,
+        signal: str | None = TERM_SIGNAME,
         **kwargs: Any,
     ) -> Any:
         """Let no worker begin these tasks; with `terminate` also end those that run.
 
         Without a destination the broker remembers them, so that workers that are not there now know later.
         """
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
         if not destination and not kwargs.get("pattern"):
+            ids = [task_id] if isinstance(task_id, str) else list(task_id)
             with self._connection(kwargs.get("connection")) as connection:
                 open_revocations(self.app, connection).add(ids)
-                kwargs["connection"] = connection
-                return self._revoke(task_id, destination, terminate, signal, **kwargs)
-        return self._revoke(task_id, destination, terminate, signal, **kwargs)
-
-    def _revoke(self, task_id: Any, destination: Any, terminate: bool, signal: str, **kwargs: Any) -> Any:
         arguments = {"task_id": task_id, "terminate": terminate, "signal": signal}
         return self.broadcast("revoke", destination=destination, arguments=arguments, **kwargs)
 
@@ -127,7 +123,7 @@ class Control:
         headers: dict[str, Any],
         destination: Any = None,
         terminate: bool = False,
-        signal: str = _TERM,
+        signal: str | None = TERM_SIGNAME,
         **kwargs: Any,
     ) -> Any:
         """Let no worker begin tasks with one of these stamps: {header: stamp or stamps}."""
@@ -140,7 +136,11 @@ class Control:
         )
 
     def terminate(
-        self, task_id: str | list[str], destination: Any = None, signal: str = _TERM, **kwargs: Any
+        self,
+        task_id: str | list[str],
+        destination: Any = None,
+        signal: str | None = TERM_SIGNAME,
+        **kwargs: Any,
     ) -> Any:
         """`revoke` with `terminate`."""
         return self.revoke(task_id, destination=destination, terminate=True, signal=signal, **kwargs)
@@ -247,9 +247,8 @@ class Control:
 
     def purge(self, connection: Any = None) -> int:
         """Remove all messages that wait in the app's queues; returns how many."""
-        from taskyard.control.purge import purge
-
         with self._connection(connection) as conn:
-            return purge(self.app, conn)
+            count: int = self.app.amqp.TaskConsumer(conn).purge()
+            return count
 
     discard_all = purge

@@ -136,9 +136,8 @@ class Inspect:
 
     def query_task(self, *ids: Any) -> Any:
         """{node: {id: [active, reserved, scheduled or ready, info]}}."""
-        if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
-            ids = tuple(ids[0])
-        return self._request("query_task", ids=ids)
+        wanted: Any = ids[0] if len(ids) == 1 and isinstance(ids[0], (list, tuple)) else ids
+        return self._request("query_task", ids=wanted)
 
     def conf(self, with_defaults: bool = False) -> Any:
         """{node: settings}, passwords hidden."""

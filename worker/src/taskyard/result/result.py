@@ -268,7 +268,7 @@ class AsyncResult(ResultBase, Generic[R]):
             self.id,
             connection=connection,
             terminate=terminate,
-            signal=signal or "SIGTERM",
+            signal=signal,
             reply=wait,
             timeout=timeout,
         )
@@ -287,7 +287,7 @@ class AsyncResult(ResultBase, Generic[R]):
             headers,
             connection=connection,
             terminate=terminate,
-            signal=signal or "SIGTERM",
+            signal=signal,
             reply=wait,
             timeout=timeout,
         )

@@ -1,17 +1,20 @@
 """Commands of an app's own for remote control: `control_command` (changes something) and `inspect_command`
-(only looks).  Beside them those of the built-in commands that commands of an app's own call.
+(only looks).
 """
 
-from taskyard.worker.remote.panel import Panel, control_command, inspect_command
-from taskyard.worker.remote.queue_commands import add_consumer, cancel_consumer
-from taskyard.worker.remote.task_commands import revoke, terminate
+from typing import TYPE_CHECKING, Any
 
-__all__ = (
-    "Panel",
-    "add_consumer",
-    "cancel_consumer",
-    "control_command",
-    "inspect_command",
-    "revoke",
-    "terminate",
-)
+from taskyard.worker.remote import control_command, inspect_command
+
+if TYPE_CHECKING:
+    from taskyard.worker.remote.panel import Panel
+
+__all__ = ("Panel", "control_command", "inspect_command")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Panel":
+        from taskyard.worker import remote
+
+        return remote.Panel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
