@@ -294,3 +294,30 @@ class TestEager:
         assert seen == [result]
         for again in (copy.copy(result), pickle.loads(pickle.dumps(result))):
             assert (again.id, again.get(), again.name) == ("1", 5, "t")
+
+
+def test_a_task_can_be_asked_to_stop(app: App) -> None:
+    from taskyard.contrib.abortable import AbortableAsyncResult, AbortableTask
+
+    steps: list[int] = []
+
+    @app.task(bind=True, base=AbortableTask)
+    def walk(self: Any) -> str:
+        for step in range(10):
+            if self.is_aborted():
+                return "stopped"
+            steps.append(step)
+            if step == 2:
+                self.AsyncResult("walk").abort()
+        return "arrived"
+
+    result = walk.AsyncResult("walk")
+    assert isinstance(result, AbortableAsyncResult)
+    assert result.is_aborted() is False
+    token = current.set((walk, Request({"id": "walk", "task": walk.name}, called_directly=False)))
+    try:
+        assert walk.run() == "stopped"
+    finally:
+        current.reset(token)
+    assert steps == [0, 1, 2]
+    assert app.AsyncResult("walk").state == "ABORTED"

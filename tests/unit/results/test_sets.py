@@ -137,7 +137,9 @@ def test_groups_are_saved_restored_and_deleted(app: App) -> None:
     restored = GroupResult.restore("g", app=app)
     assert restored == group
     assert isinstance(restored[1], GroupResult)
-    assert app.GroupResult.restore("g") == group
+    other = App("other", broker="memory://", backend="disabled://")
+    other.set_current()
+    assert app.GroupResult.restore("g") == group  # its own app, not the current one
     restored.delete()
     assert GroupResult.restore("g", app=app) is None
 

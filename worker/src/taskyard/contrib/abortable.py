@@ -43,4 +43,5 @@ class AbortableTask(Task[..., Any]):
         task_id = options.get("task_id", self.request.id)
         if task_id is None:
             return False
-        return self.AsyncResult(task_id).is_aborted()
+        result = self.AsyncResult(task_id)
+        return isinstance(result, AbortableAsyncResult) and result.is_aborted()

@@ -483,6 +483,7 @@ class DisabledBackend(Backend):
 
 #: Celery's other names for the base.
 BaseBackend = BaseDictBackend = Backend
+SyncBackendMixin = Polling
 
 
 def __getattr__(name: str) -> Any:

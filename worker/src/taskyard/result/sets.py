@@ -135,7 +135,7 @@ class ResultSet(ResultBase):
             connection=connection,
             timeout=timeout,
             terminate=terminate,
-            signal=signal or "SIGTERM",
+            signal=signal,
             reply=wait,
         )
 
@@ -365,10 +365,7 @@ class GroupResult(ResultSet):
     def restore(cls, id: str, backend: Backend | None = None, app: App | None = None) -> Any:
         """The group that was saved under the id, None if there is none."""
         if backend is None:
-            bound = cls.__dict__.get("app")
-            backend = (
-                app or (app_of(None) if isinstance(bound, property) or bound is None else bound)
-            ).backend
+            backend = (app or app_of(cls._app)).backend
         return backend.restore_group(id)
 
     @property

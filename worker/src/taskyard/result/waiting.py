@@ -98,13 +98,22 @@ class Polling:
         """Wait for what a result object stands for; its value, or its exception raised."""
         if on_message is not None and not self.takes_messages:
             raise ImproperlyConfigured(f"{type(self).__name__} has no messages for on_message")
+        meta: dict[str, Any] | None = None
         if self.is_cached(result.id):
-            result._maybe_set_cache(self.get_task_meta(result.id))
+            meta = self.get_task_meta(result.id)
+        elif on_message is None:
+            meta = self.wait_for(
+                result.id, timeout=timeout, interval=interval, no_ack=no_ack, on_interval=on_interval
+            )
         else:
-            for _, meta in self.get_many(
-                [result.id], timeout, interval, no_ack, on_message=on_message, on_interval=on_interval
-            ):
-                result._maybe_set_cache(meta)
+            _, meta = next(
+                self.get_many(
+                    [result.id], timeout, interval, no_ack, on_message=on_message, on_interval=on_interval
+                )
+            )
+        if not meta:
+            return None  # a store of the user's own gave up
+        result._maybe_set_cache(meta)
         return result.maybe_throw(propagate=propagate, callback=callback)
 
     #: Whether on_message gets what arrives.
