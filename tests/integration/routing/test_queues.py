@@ -22,7 +22,7 @@ QUEUES = {
     "image": {"exchange": "media", "exchange_type": "topic", "routing_key": "media.image"},
     "loud": {"exchange": "loud", "exchange_type": "fanout"},
 }
-SETTINGS = {"task_queues": QUEUES, "task_default_queue": "default"}
+SETTINGS: dict[str, Any] = {"task_queues": QUEUES, "task_default_queue": "default"}
 
 
 def size(url: str, queue: str) -> int:
@@ -72,7 +72,7 @@ def test_selected_and_excluded_queues(redis_broker: Broker, start_routed: StartR
 
 
 def test_an_unknown_queue_is_refused_in_one_line(redis_broker: Broker, start_routed: StartRouted) -> None:
-    settings = {**SETTINGS, "task_create_missing_queues": False}
+    settings: dict[str, Any] = {**SETTINGS, "task_create_missing_queues": False}
     worker = start_routed(redis_broker, settings, "-Q", "typo", ready=False)
     assert worker.wait() == 2
     assert "'typo' is not in task_queues" in worker.text()
@@ -80,7 +80,7 @@ def test_an_unknown_queue_is_refused_in_one_line(redis_broker: Broker, start_rou
 
 
 def test_a_broadcast_reaches_every_worker(broker: Broker, start_routed: StartRouted) -> None:
-    settings = {"broadcasts": ["everyone"], "task_queues": {"celery": {}}}
+    settings: dict[str, Any] = {"broadcasts": ["everyone"], "task_queues": {"celery": {}}}
     for _ in range(2):
         worker = start_routed(broker, settings)
     queues = [Queue("celery"), Broadcast("everyone")]
@@ -114,7 +114,7 @@ def test_a_dead_letter_exchange(broker: Broker, start_routed: StartRouted) -> No
         "jobs": {"queue_arguments": {"x-dead-letter-exchange": "graves", "x-dead-letter-routing-key": "bad"}},
         "graveyard": {"exchange": "graves", "exchange_type": "direct", "routing_key": "bad"},
     }
-    settings = {"task_queues": queues, "task_default_queue": "jobs"}
+    settings: dict[str, Any] = {"task_queues": queues, "task_default_queue": "jobs"}
     worker = start_routed(broker, settings, "-Q", "jobs")
     app = App("client", broker=broker.url, **settings)
     with connect(broker.url) as connection:
@@ -133,7 +133,7 @@ def test_arguments_of_new_queues_and_old_ones_as_they_are(
     with Connection(amqp_broker.url) as connection:
         old = Queue("old", Exchange("old"), "old", queue_arguments={"x-max-length": 77})
         old(connection.default_channel).declare()
-    settings = {
+    settings: dict[str, Any] = {
         "task_queue_max_priority": 9,
         "task_create_missing_queue_type": "quorum",
         "task_default_queue_type": "classic",
@@ -160,7 +160,7 @@ def test_delays_that_celery_clients_leave_to_rabbitmq(
     vhost: Vhost, amqp_broker: Broker, start_routed: StartRouted
 ) -> None:
     queue = Queue("jobs", Exchange("jobs", type="topic"), "jobs", queue_arguments={"x-queue-type": "quorum"})
-    settings = {
+    settings: dict[str, Any] = {
         "task_queues": {
             "jobs": {
                 "exchange": "jobs",
