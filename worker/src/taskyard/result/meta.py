@@ -10,11 +10,16 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from taskyard.errors import WIRE_EXCEPTIONS, MalformedMessage
 from taskyard.message.codec import dump_json, load_json
 from taskyard.message.saferepr import safe_repr
 from taskyard.result.states import EXCEPTION_STATES, READY_STATES
 from taskyard.result.tuples import ResultBase
+
+_SCALARS = frozenset([int, str, bool, type(None)])
+_encode = msgspec.json.Encoder().encode
 
 #: Prefix of a result's key, and the name of the channel on which it is announced.
 TASK_KEY_PREFIX = "celery-task-meta-"
@@ -36,18 +41,22 @@ def encode_meta(
         result = describe_exception(result)
     elif isinstance(result, ResultBase):
         result = result.as_tuple()
-    return dump_json(
-        build_meta(
-            task_id,
-            state,
-            result,
-            traceback=traceback,
-            children=children,
-            group_id=group_id,
-            parent_id=parent_id,
-            extended=extended,
-        )
+    meta = build_meta(
+        task_id,
+        state,
+        result,
+        traceback=traceback,
+        children=children,
+        group_id=group_id,
+        parent_id=parent_id,
+        extended=extended,
     )
+    if type(result) in _SCALARS and not children and extended is None:
+        try:
+            return _encode(meta)  # everything in it is a scalar: nothing to look at
+        except UnicodeEncodeError:  # a lone surrogate
+            pass
+    return dump_json(meta)
 
 
 def build_meta(
