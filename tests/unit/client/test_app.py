@@ -123,7 +123,7 @@ def test_the_apps_own_base_classes(app: App) -> None:
     custom = App("custom", task_cls=Base, set_as_current=False)
     task = custom.task(name="unit.custom", shared=False)(lambda: None)
     assert isinstance(task, Base)
-    assert task.marker == "base"  # type: ignore[attr-defined]
+    assert task.marker == "base"
     by_path = App("path", task_cls=f"{Task.__module__}:Task", set_as_current=False)
     assert issubclass(by_path.Task, Task)
     assert by_path.Task.app is by_path

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from kombu.exceptions import EncodeError
 
 from taskyard import App, signals
+from taskyard.broker.lines import Lines
 from taskyard.context import Context, enter, leave
 from taskyard.errors import AlwaysEagerIgnored, BrokerDisconnected
 from tests.unit.client.conftest import Sent
@@ -49,7 +50,14 @@ def test_times(app: App, sent: list[Sent]) -> None:
 
 
 def test_headers_stamps_links_and_identity(app: App, sent: list[Sent]) -> None:
-    link = {"task": "next", "args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
+    link: dict[str, Any] = {
+        "task": "next",
+        "args": [],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
     app.send_task(
         "t",
         link=link,
@@ -180,12 +188,27 @@ def test_always_eager_does_not_hold_for_names(app: App, sent: list[Sent]) -> Non
     assert len(sent) == 1
 
 
-def test_a_broker_that_stays_away_is_an_error_after_the_policy(app: App) -> None:
-    app.conf.broker_url = "amqp://127.0.0.1:1//"
+def test_a_broker_that_stays_away_is_an_error_after_the_policy(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    def refuse(self: Lines) -> NoReturn:
+        attempts.append(1)
+        raise BrokerDisconnected("cannot publish to redis://gone: refused")
+
+    monkeypatch.setattr(Lines, "take", refuse)
     policy = {"max_retries": 2, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-    for options in ({"retry": False}, {"retry_policy": policy}):
-        with pytest.raises(BrokerDisconnected, match=r"127\.0\.0\.1:1"):
+    for options, expected in (({"retry": False}, 1), ({"retry_policy": policy}, 3)):
+        attempts.clear()
+        with pytest.raises(BrokerDisconnected, match="refused"):
             app.send_task("t", **options)
+        assert len(attempts) == expected
+    app.conf.task_publish_retry = False
+    attempts.clear()
+    with pytest.raises(BrokerDisconnected):
+        app.send_tasks([("t",), ("u",)])
+    assert len(attempts) == 1
 
 
 def test_the_body_is_celerys(app: App, sent: list[Sent]) -> None:

@@ -90,6 +90,8 @@ class Task(CanvasMethods, Generic[P, R]):
 
     if TYPE_CHECKING:
         app: App
+        #: The function's.
+        __name__: str
     else:
         app = _AppOf()
     _app: ClassVar[Any] = None
