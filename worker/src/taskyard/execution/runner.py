@@ -206,6 +206,10 @@ class Runner:
         self._end(attempt, outcome.state, error)
         return outcome
 
+    def abandon(self, attempt: Attempt) -> None:
+        """Forget an attempt that was ended from outside; nothing is recorded."""
+        current.reset(attempt.token)
+
     def close(self) -> None:
         """Free what was kept for the next job."""
         if self._loop is not None:

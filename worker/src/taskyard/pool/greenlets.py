@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard import signals
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.execution.job import SKIPPED, Job, Outcome
+from taskyard.execution.runner import Runner
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from taskyard.app import App
-    from taskyard.execution.runner import Runner
+    from taskyard.execution.runner import Attempt
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
 
@@ -48,16 +49,46 @@ class _Running:
         self.hard = 0.0
 
 
+class _GreenRunner(Runner):
+    """Runs jobs side by side, each of which may be interrupted while its own code runs."""
+
+    def __init__(self, lane: GreenletLane, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._lane = lane
+        # A thread has only one asyncio loop at a time, and all greenlets are one thread.
+        self._coroutines = lane.lock()
+
+    def call(self, attempt: Attempt) -> Any:
+        """Call the task, and await what it returns."""
+        running = self._lane.running(attempt.job.seq)
+        running.interruptible = True
+        try:
+            value = super().call(attempt)
+            if iscoroutine(value):
+                with self._coroutines:
+                    value = self.wait_for(value)
+            return value
+        finally:
+            running.interruptible = False
+
+    def fail(self, attempt: Attempt, error: BaseException) -> Outcome:
+        """What was ended from outside has not failed by itself: the parent sees to it."""
+        if not isinstance(error, _Ended):
+            return super().fail(attempt, error)
+        self.abandon(attempt)
+        reason = "reached its hard time limit" if error.why == LIMIT_EXCEEDED else "was terminated"
+        seq = attempt.job.seq
+        return Outcome(seq, SKIPPED, error.why, [], self._lane.running(seq).hard, reason)
+
+
 class GreenletLane(SideBySide):
     """What gevent and eventlet have in common."""
 
     def __init__(self, app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> None:
         super().__init__(app, spec, sock, board)
-        self._runner: Runner = self.runner()
         self._running: dict[int, _Running] = {}
+        self._runner = _GreenRunner(self, app, spec.hostname, store=spec.store, progress=self.progress)
         self._writing = self.lock()
-        # A thread has only one asyncio loop at a time, and all greenlets are one thread.
-        self._coroutines = self.lock()
 
     @abstractmethod
     def lock(self) -> AbstractContextManager[Any]:
@@ -94,37 +125,20 @@ class GreenletLane(SideBySide):
             running.hard = hard
             running.timers.append(self.later(hard, running.greenlet, _Ended(LIMIT_EXCEEDED), running))
 
+    def running(self, seq: int) -> _Running:
+        """What is known of a job that runs."""
+        return self._running[seq]
+
     def work(self, job: Job) -> None:
         """The life of a greenlet."""
         running = self._running[job.seq]
         try:
-            outcome = self._outcome(running, job)
+            outcome = self._runner.run(job)
         finally:
             del self._running[job.seq]
             for timer in running.timers:
                 self.cancel(timer)
         self.answer(outcome)
-
-    def _outcome(self, running: _Running, job: Job) -> Outcome:
-        runner = self._runner
-        attempt = runner.begin(job)
-        if isinstance(attempt, Outcome):
-            return attempt
-        try:
-            running.interruptible = True
-            try:
-                value = runner.call(attempt)
-                if iscoroutine(value):
-                    with self._coroutines:
-                        value = runner.wait_for(value)
-            finally:
-                running.interruptible = False
-        except _Ended as error:
-            reason = "reached its hard time limit" if error.why == LIMIT_EXCEEDED else "was terminated"
-            return Outcome(job.seq, SKIPPED, error.why, [], running.hard, reason)
-        except BaseException as error:
-            return runner.fail(attempt, error)
-        return runner.finish(attempt, value)
 
     def end(self, seq: int, *, softly: bool) -> None:
         """Throw an exception into the greenlet."""
