@@ -1,0 +1,138 @@
+"""Log lines as Celery's workers write them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskyard import App, log, signals
+from taskyard.context import Request, current
+from taskyard.log import LoggingProxy, LogOptions, setup_logging
+from taskyard.utils.log import get_task_logger
+
+
+@pytest.fixture(autouse=True)
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Standard error as a text, and the logging as it was before."""
+    text = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", text)
+    for name in ("CELERY_LOG_LEVEL", "CELERY_LOG_FILE"):
+        monkeypatch.setenv(name, "")
+    names = ("", "taskyard", "taskyard.redirected", *log.TASK_LOGGERS)
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    streams = sys.stdout, sys.stderr
+    yield text
+    sys.stdout, sys.stderr = streams
+    logging.captureWarnings(False)
+    for each, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
+
+
+@pytest.fixture
+def running() -> Iterator[None]:
+    """A task that runs."""
+    app = App("x")
+    task = app.task(name="x.y")(lambda: None)
+    token = current.set((task, Request({"id": "the-id", "task": "x.y"}, called_directly=False)))
+    yield
+    current.reset(token)
+
+
+def test_worker_lines_and_task_lines(stream: io.StringIO, running: None) -> None:
+    setup_logging(LogOptions(format="%(levelname)s/%(processName)s %(message)s"))
+    logging.getLogger("anything").info("hello")
+    logging.getLogger("anything").debug("not this")
+    get_task_logger("my.tasks").warning("careful")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "INFO/MainProcess hello"
+    assert lines[1].endswith("WARNING/MainProcess] x.y[the-id]: careful")
+    assert len(lines) == 2
+
+
+def test_outside_of_tasks_a_task_logger_knows_none(stream: io.StringIO) -> None:
+    setup_logging(LogOptions(task_format="%(task_name)s[%(task_id)s] %(message)s"))
+    get_task_logger("my.other").info("hm")
+    assert stream.getvalue() == "???[???] hm\n"
+
+
+def test_json_lines(stream: io.StringIO, running: None) -> None:
+    setup_logging(LogOptions(json=True))
+    get_task_logger("my.json").info("a %s", "b")
+    try:
+        raise ValueError("x")
+    except ValueError:
+        logging.getLogger("other").exception("broken")
+    said, broken = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (said["message"], said["level"], said["task_name"], said["task_id"]) == (
+        "a b", "INFO", "x.y", "the-id",
+    )  # fmt: skip
+    assert "ValueError: x" in broken["exception"]
+
+
+def test_colours_only_in_a_terminal(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = LogOptions(format="%(message)s", color=True)
+    setup_logging(options)
+    logging.getLogger("a").error("red?")
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    setup_logging(options)
+    logging.getLogger("a").error("red")
+    setup_logging(LogOptions(format="%(message)s", color=False))
+    logging.getLogger("a").error("plain")
+    assert stream.getvalue() == "red?\n\33[1;31mred\33[0m\nplain\n"
+
+
+def test_what_is_printed_is_logged_once(stream: io.StringIO) -> None:
+    setup_logging(LogOptions(format="%(levelname)s %(message)s", redirect_level="WARNING"))
+    print("hello\nworld")
+    print(b"bytes".decode(), file=sys.stderr)
+    assert stream.getvalue() == "WARNING hello\nworld\nWARNING bytes\n"
+    assert isinstance(sys.stdout, LoggingProxy)
+    assert not sys.stdout.isatty()
+
+
+def test_an_app_that_keeps_its_own_handlers(stream: io.StringIO) -> None:
+    own = logging.NullHandler()
+    root = logging.getLogger()
+    root.handlers[:] = [own]
+    setup_logging(LogOptions(hijack=False))
+    assert root.handlers == [own]
+    setup_logging(LogOptions())
+    assert own not in root.handlers
+
+
+def test_a_receiver_takes_the_logging_over(stream: io.StringIO) -> None:
+    told: list[Any] = []
+
+    def receiver(**kwargs: Any) -> None:
+        told.append(kwargs["loglevel"])
+
+    signals.setup_logging.connect(receiver)
+    before = logging.getLogger().handlers[:]
+    setup_logging(LogOptions(level="error"))
+    assert told == [logging.ERROR]
+    assert logging.getLogger().handlers == before
+
+
+def test_the_loggers_are_shown_to_receivers(stream: io.StringIO) -> None:
+    told: list[Any] = []
+
+    def receiver(signal: Any, logger: logging.Logger, **kwargs: Any) -> None:
+        told.append((signal.name, logger.name))
+
+    signals.after_setup_logger.connect(receiver)
+    signals.after_setup_task_logger.connect(receiver)
+    setup_logging(LogOptions())
+    assert told == [("after_setup_logger", "root"), ("after_setup_task_logger", "taskyard.task")]
+
+
+def test_reserved_names() -> None:
+    with pytest.raises(RuntimeError, match="reserved"):
+        get_task_logger("celery.task")
