@@ -120,7 +120,7 @@ assert start("1", "https://example.com/bottle.jpg?flaky").get(timeout=60).starts
 
 
 def test_reliable_tasks(start: Start, run: Run, store: redis.Redis) -> None:
-    start("reliable", "tasks", "-Q", "celery,mail,reports", "-c", "3")
+    worker = start("reliable", "tasks", "-Q", "celery,mail,reports", "-c", "3")
     run(
         "reliable",
         """
@@ -147,7 +147,8 @@ assert app.conf.beat_schedule["weekly-report"]["schedule"].hour == {3}
     assert store.lrange("paid", 0, -1) == ["7:a"]
     wait_until(lambda: store.lrange("failed", 0, -1), what="the record of the failure")
     assert store.lrange("failed", 0, -1) == ["mail.send('wrong',): ValueError('no such address')"]
-    wait_until(lambda: store.hgetall("failures") == {"mail.send": "1"}, what="the count of failures")
+    wait_until(lambda: store.hlen("failures") == 2, what="the count of failures")
+    assert store.hgetall("failures") == {"mail.send": "1", "mail.strict": "1"}, worker.text()
     letters = ("-m", "taskyard.cli.main", "-A", "tasks", "dead-letters", "list", "--queue", "mail")
     wait_until(lambda: "kim is away" in _quietly(run, *letters), what="the dead letter")
 

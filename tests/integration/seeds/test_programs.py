@@ -13,6 +13,7 @@ import redis
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.harness.program import Program, wait_until
+from tests.integration.seeds.conftest import PROGRAMS
 
 ROOT = Path(__file__).parents[3]
 TASKYARD = (sys.executable, "-m", "taskyard.cli.main")
@@ -112,6 +113,14 @@ entry = config.celery_app.conf.beat_schedule["weekly"]
 assert entry["schedule"].day_of_week == {0} and entry["task"] in config.celery_app.tasks
 """,
     )
+    beat = Program(
+        [*TASKYARD, "-A", "config", "beat", "--loglevel=info", "-s", environment["DATABASE"] + ".beat"],
+        PROGRAMS,
+        Path(environment["DATABASE"]).parent / "beat.log",
+        environment,
+    )
+    wait_until(lambda: "1 periodic tasks" in beat.text(), what="the scheduler")
+    assert beat.stop() == 0, beat.text()
     assert len(list(Path(environment["MAILS"]).iterdir())) >= 1
     assert "task accounts.tasks.fetch_data has failed: URLError" in worker.text()
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,6 @@ def environment(redis_server: RedisServer, collector: Collector) -> dict[str, st
 def run_both(module: str, environment: dict[str, str], logs: Path) -> None:
     """A worker and a client, which have ended in good order when this returns."""
     boot = "import taskyard.as_celery; taskyard.as_celery.install(); "
-    if not find_spec("taskyard.beat"):
-        # Sentry patches the scheduler as well.
-        boot += "import sys, types; sys.modules['celery.beat'] = m = types.ModuleType('celery.beat'); "
-        boot += "m.Scheduler = type('Scheduler', (), {'apply_entry': lambda self, entry: None}); "
     program = f"{boot}from taskyard.cli.main import main; raise SystemExit(main())"
     command = [sys.executable, "-c", program, "-A", module, "worker", "-c", "1", "-n", "w"]
     worker = Program(command, APPS, logs / "worker", environment)

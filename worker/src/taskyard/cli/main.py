@@ -15,6 +15,7 @@ USAGE_ERROR = 2
 #: Command -> one line of help; each is a module of this package (with _ for -), with add_arguments and run.
 COMMANDS = {
     "worker": "run tasks",
+    "beat": "send periodic tasks when they are due",
     "inspect": "ask workers what they do",
     "control": "tell workers what to do",
     "status": "show which workers are online",

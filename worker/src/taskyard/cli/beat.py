@@ -1,0 +1,52 @@
+"""`taskyard beat`: the scheduler as a process."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from taskyard.errors import ImproperlyConfigured
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Celery's names."""
+    add = parser.add_argument
+    add("-s", "--schedule", metavar="FILE", default=None, help="where it is kept when entries ran last")
+    add("-S", "--scheduler", metavar="CLASS", default=None, help="the scheduler, as module:Class")
+    add("--max-interval", type=float, default=None, help="longest pause between two looks, seconds")
+    add("-l", "--loglevel", default="info", type=str.lower, help="debug, info, warning, error or critical")
+    add("-f", "--logfile", metavar="FILE", default=None, help="log to this file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send what is due until TERM or INT; returns the exit code."""
+    from taskyard.app.registering import resolve
+    from taskyard.beat import Service
+    from taskyard.broker.connection import without_password
+    from taskyard.cli.find_app import find_app
+    from taskyard.log import LogOptions, setup_logging
+    from taskyard.signals import import_modules
+
+    app = find_app(arguments.app, arguments.workdir)
+    for _, error in import_modules.send(sender=app):
+        if isinstance(error, Exception):
+            raise ImproperlyConfigured(f"importing the tasks failed: {type(error).__name__}: {error}")
+    options = {"max_interval": arguments.max_interval}
+    if arguments.schedule:
+        options["filename"] = arguments.schedule
+    try:
+        kind = resolve(arguments.scheduler or app.conf.beat_scheduler)
+        scheduler = kind(app, **options)
+    except (ImportError, AttributeError, TypeError, KeyError, OSError) as error:
+        raise ImproperlyConfigured(f"the scheduler cannot be started: {error!r}") from error
+    setup_logging(LogOptions.from_settings(app.conf, level=arguments.loglevel, file=arguments.logfile))
+    service = Service(scheduler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: service.stop())
+    if not arguments.quiet:
+        broker = without_password(app.conf.effective_broker_url())
+        count = len(scheduler.schedule)
+        print(f"taskyard beat: {count} periodic tasks, broker {broker}", file=sys.stderr, flush=True)
+    service.start()
+    return 0
