@@ -9,18 +9,8 @@ from typing import Any
 
 from kombu.utils.scheduling import cycle_by_name
 
-from taskyard.broker.envelope import (
-    COUNT,
-    DeadLetters,
-    Envelope,
-    UnreadableMessageError,
-    dead,
-    dead_letters,
-    dumps,
-    mark_redelivered,
-    parse,
-    wrapped,
-)
+from taskyard.broker.burial import Burial
+from taskyard.broker.envelope import COUNT, Envelope, mark_redelivered
 from taskyard.broker.qos import Held, QoS
 from taskyard.broker.sqlite_queues import QueueChannel
 from taskyard.broker.sqlite_store import Row, Store
@@ -31,7 +21,7 @@ BATCH = 100
 """Most messages that one turn takes, so that a crowd of consumers shares a queue."""
 
 
-class Channel(QueueChannel):
+class Channel(Burial, QueueChannel):
     """A channel whose messages are leased rows; the delivery tag is the row's number."""
 
     QoS = QoS
@@ -40,7 +30,6 @@ class Channel(QueueChannel):
         "dead_letters",
         "queue_order_strategy",
     )
-    dead_letters: dict[str, Any] | None = None
     queue_order_strategy = "round_robin"
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -150,30 +139,14 @@ class Channel(QueueChannel):
 
     def _message(self, row: Row) -> Any:
         """The message for a consumer, now held; None when it went elsewhere."""
-        tag = str(row.id)
-        delivered = self.qos._delivered
-        if tag in delivered:
-            return None  # the lease on it was lost while we worked on, and has just come back
-        delivered[tag] = Held(row.queue, row.envelope)
-        try:
-            envelope = parse(row.envelope)
-            if row.redelivered:
-                mark_redelivered(envelope)
+
+        def mark(envelope: Envelope) -> bool:
+            mark_redelivered(envelope)
             if row.lost:
                 envelope["headers"][COUNT] = row.lost
-                delivered[tag] = Held(row.queue, dumps(envelope))
-            envelope["properties"]["delivery_tag"] = tag
-            message = self.Message(envelope, channel=self)
-        except UnreadableMessageError as error:
-            self._bury(tag, wrapped(row.envelope, tag), f"unreadable message: {error}")
-            return None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            self._bury(tag, wrapped(row.envelope, tag), f"unreadable body: {error}")
-            return None
-        if row.lost and self.rule(row.queue).exhausted(row.lost):
-            self._bury(tag, envelope, f"its worker was lost {row.lost} times", delivered=False)
-            return None
-        return message
+            return bool(row.lost)
+
+        return self._receive(str(row.id), row.queue, row.envelope, mark if row.redelivered else None)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message of the queue at once, or None."""
@@ -220,30 +193,10 @@ class Channel(QueueChannel):
         session.expect_due(moment)
         self._flush_if_idle()
 
-    def dead_letter(self, delivery_tag: str, reason: str) -> None:
-        """Move a held message to the dead-letter queue of its queue, with the reason in its header."""
-        held = self.qos._delivered.get(delivery_tag)
-        self._bury(delivery_tag, parse(held.text) if held is not None and held.queue else {}, reason)
-
-    def _bury(self, tag: str, envelope: Envelope, reason: str, *, delivered: bool = True) -> None:
-        held = self._release(tag)
-        if held is None or held.queue is None:
-            return
-        session, number, target = self.session, int(tag), self.rule(held.queue).queue
-        text = dumps(dead(envelope, reason=reason, queue=held.queue, target=target, delivered=delivered))
+    def _move_dead(self, tag: str, target: str, text: bytes) -> None:
+        session, number = self.session, int(tag)
         session.settle(lambda: session.store.move(session.worker, number, target, text), target)
         self._flush_if_idle()
-        logger.warning("a message of queue %r went to %r: %s", held.queue, target, reason)
-
-    def _release(self, tag: str) -> Held | None:
-        held: Held | None = self.qos._delivered.pop(tag, None)
-        if held is None:
-            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
-        return held
-
-    def rule(self, queue: str) -> DeadLetters:
-        """The dead-letter rule of a queue."""
-        return dead_letters(self.dead_letters, queue)
 
     def _flush_if_idle(self) -> None:
         """Outside of a loop nobody would write it later."""

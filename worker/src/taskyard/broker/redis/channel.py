@@ -6,17 +6,7 @@ from datetime import datetime
 from time import time
 from typing import Any
 
-from taskyard.broker.envelope import (
-    DeadLetters,
-    Envelope,
-    UnreadableMessageError,
-    dead,
-    dead_letters,
-    delivery_count,
-    dumps,
-    parse,
-    wrapped,
-)
+from taskyard.broker.burial import Burial
 from taskyard.broker.qos import Held, QoS
 from taskyard.broker.redis.handover import to_head
 from taskyard.broker.redis.intake import Intake, Taken
@@ -27,7 +17,7 @@ from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
 logger = logging.getLogger(__name__)
 
 
-class Channel(QueueChannel):
+class Channel(Burial, QueueChannel):
     """A channel on which nothing is lost between the queue and the acknowledgement.
 
     Publishing, bindings and broadcasts are kombu's. Consuming is Taskyard's: see ``Intake`` and ``Lease``.
@@ -35,7 +25,6 @@ class Channel(QueueChannel):
 
     QoS = QoS
     from_transport_options = (*QueueChannel.from_transport_options, "dead_letters")
-    dead_letters: dict[str, Any] | None = None
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._intake: Intake | None = None
@@ -141,26 +130,7 @@ class Channel(QueueChannel):
 
     def _message(self, taken: Taken) -> Any:
         """The message for a consumer, now held; None when it went elsewhere."""
-        delivered = self.qos._delivered
-        if taken.tag in delivered:
-            # Tags in unacked are unique, so this lease was lost while we worked on, and has just come back.
-            return None
-        delivered[taken.tag] = Held(taken.queue, taken.text)
-        try:
-            envelope = parse(taken.text)
-            envelope["properties"]["delivery_tag"] = taken.tag
-            message = self.Message(envelope, channel=self)
-        except UnreadableMessageError as error:
-            self._bury(taken.tag, wrapped(taken.text, taken.tag), f"unreadable message: {error}")
-            return None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            self._bury(taken.tag, wrapped(taken.text, taken.tag), f"unreadable body: {error}")
-            return None
-        count = delivery_count(envelope)
-        if count and self.rule(taken.queue).exhausted(count):
-            self._bury(taken.tag, envelope, f"its worker was lost {count} times", delivered=False)
-            return None
-        return message
+        return self._receive(taken.tag, taken.queue, taken.text)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message of the queue at once, or None."""
@@ -217,31 +187,9 @@ class Channel(QueueChannel):
             self.connection.lease.due_in(moment - time())
             self._settle_now_if_idle()
 
-    def dead_letter(self, delivery_tag: str, reason: str) -> None:
-        """Move a held message to the dead-letter queue of its queue, with the reason in its header."""
-        held = self.qos._delivered.get(delivery_tag)
-        self._bury(delivery_tag, parse(held.text) if held is not None and held.queue else {}, reason)
-
-    def _bury(self, tag: str, envelope: Envelope, reason: str, *, delivered: bool = True) -> None:
-        held = self._release(tag)
-        if held is None or held.queue is None:
-            return
-        target = self.rule(held.queue).queue
-        dead(envelope, reason=reason, queue=held.queue, target=target, delivered=delivered)
-        key = self.names.list_for(target, 0)
-        self._settlements.moves.append(Move(tag, "tail", key, dumps(envelope)))
+    def _move_dead(self, tag: str, target: str, text: bytes) -> None:
+        self._settlements.moves.append(Move(tag, "tail", self.names.list_for(target, 0), text))
         self._settle_now_if_idle()
-        logger.warning("a message of queue %r went to %r: %s", held.queue, target, reason)
-
-    def _release(self, tag: str) -> Held | None:
-        held: Held | None = self.qos._delivered.pop(tag, None)
-        if held is None:
-            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
-        return held
-
-    def rule(self, queue: str) -> DeadLetters:
-        """The dead-letter rule of a queue."""
-        return dead_letters(self.dead_letters, queue)
 
     def _settle_now_if_idle(self) -> None:
         """Outside of a loop nobody would send it later."""
