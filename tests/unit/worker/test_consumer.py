@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -49,6 +50,8 @@ class FakePool(Pool):
     def __init__(self, room: int = 100) -> None:
         self.room = room
         self.jobs: list[tuple[Job, Limits]] = []
+        self.begun: list[int] = []
+        self.terminated: list[tuple[int, int]] = []
 
     def start(self) -> None:
         pass
@@ -69,7 +72,11 @@ class FakePool(Pool):
         return 1
 
     def running(self) -> list[Running]:
-        return []
+        return [Running(seq, 0.0) for seq in self.begun]
+
+    def terminate_job(self, seq: int, number: int) -> bool:
+        self.terminated.append((seq, number))
+        return True
 
     def kill(self) -> None:
         pass
@@ -286,3 +293,89 @@ def test_malformed_headers_are_dead_lettered(parts: Parts, headers: dict[str, An
     assert link.calls[0][:2] == ("dead_letter", one.tag)
     assert consumer._state.malformed == 1
     assert (consumer.held, pool.jobs) == (0, [])
+
+
+def early(parts: Parts) -> tuple[Delivery, int]:
+    """A message that is to be acknowledged when it begins, in the pool."""
+    consumer, pool, link = parts
+    consumer.intake.app.task(name="early", acks_late=False)(lambda: None)
+    one = delivery(link, task="early")
+    arrive(consumer, one)
+    return one, pool.jobs[0][0].seq
+
+
+def test_what_is_taken_early_is_acknowledged_when_it_begins(parts: Parts) -> None:
+    consumer, pool, link = parts
+    one, seq = early(parts)
+    consumer.acknowledge_early()
+    assert link.calls == [], "it has not begun"
+    pool.begun = [seq]
+    consumer.acknowledge_early()
+    consumer.acknowledge_early()
+    assert link.calls == [("ack", one.tag)]
+    done(consumer, pool)
+    assert (link.calls, consumer.held) == ([("ack", one.tag)], 0)
+
+
+def test_what_is_taken_early_and_ends_before_anybody_looked_is_acknowledged_once(parts: Parts) -> None:
+    consumer, pool, link = parts
+    one, _ = early(parts)
+    done(consumer, pool)
+    consumer.acknowledge_early()
+    assert link.calls == [("ack", one.tag)]
+
+
+def test_what_is_to_be_taken_early_and_never_begins_goes_back(parts: Parts) -> None:
+    consumer, _, link = parts
+    one, _ = early(parts)
+    consumer.close_tap()
+    consumer.give_back_waiting()
+    consumer.acknowledge_early()
+    assert link.calls == [("requeue", one.tag)]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("first_again", [True, False])
+def test_what_comes_again_anyway_is_ended_with_its_connection(
+    parts: Parts, keeps: bool, first_again: bool
+) -> None:
+    consumer, pool, _ = parts
+    consumer.intake.rules = DeadLetterRules({})
+    consumer.intake.app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
+    link = FakeLink(keeps)
+    first = delivery(link)
+    arrive(consumer, first)
+    seq = pool.jobs[0][0].seq
+    link.alive = False
+    consumer.on_link_lost(link.link)
+    if keeps:
+        assert pool.terminated == [], "its lease stays ours"
+        return
+    assert pool.terminated == [(seq, signal.SIGTERM)]
+    pool.jobs.clear()
+    new = FakeLink()
+    lost = LostJob(seq, "was killed", None, signal.SIGTERM)
+    if first_again:
+        early_bird = delivery(new, True, id=first.headers["id"])
+        arrive(consumer, early_bird)
+        consumer.on_lost([lost])
+        assert (pool.jobs, new.calls) == ([], [("requeue", early_bird.tag)])
+        return
+    consumer.on_lost([lost])
+    again = delivery(new, True, id=first.headers["id"])
+    arrive(consumer, again)
+    assert len(pool.jobs) == 1, "it runs anew"
+    done(consumer, pool)
+    assert (link.calls, new.calls) == ([], [("ack", again.tag)])
+
+
+def test_a_timeout_that_is_not_acknowledged_counts_as_a_delivery(parts: Parts) -> None:
+    consumer, pool, link = parts
+    consumer.intake.app.task(name="slow", acks_on_timeout=False)(lambda: None)
+    for count, call in ((0, "requeue_counted"), (1, "requeue_counted"), (2, "dead_letter")):
+        one = delivery(link, task="slow")
+        one.headers["x-taskyard-deliveries"] = count
+        arrive(consumer, one)
+        job, _ = pool.jobs.pop()
+        consumer.on_lost([LostJob(job.seq, "was killed", 1.0)])
+        assert link.calls[-1][0] == call

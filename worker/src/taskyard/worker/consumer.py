@@ -309,6 +309,8 @@ class Consumer:
                 continue
             if held.fate == "cancelled":
                 self._doubles.forget(held)
+                if held.successor is not None:
+                    held.successor.requeue()  # it came again before its process had ended
             elif job.terminated is not None:
                 self.endings.revoked(held.delivery, held.envelope, held, signum=job.terminated)
             elif job.exceeded is not None:
