@@ -21,7 +21,7 @@ OLDEST_SERVER: Final = (6, 2)
 """RPOP with a count, SMISMEMBER and ZMSCORE came with Redis 6.2."""
 
 REPLY_SECONDS: Final = 15.0
-"""A reply that takes longer means that the connection is dead."""
+"""A reply that takes longer means that the connection is dead, unless ``socket_timeout`` says otherwise."""
 
 
 class Session:

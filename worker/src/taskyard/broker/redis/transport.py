@@ -45,6 +45,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         self.session: Session | None = None
         self.lease: Lease
         self.adopted: dict[str, Held] = {}
+        self._reply_seconds = REPLY_SECONDS
         self._consumers: list[Any] = []
         self._timers: list[Any] = []
 
@@ -67,6 +68,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
     def _open_session(self, channel: Any) -> None:
         options = self.client.transport_options
+        self._reply_seconds = float(channel.socket_timeout or REPLY_SECONDS)
         rules = LeaseRules(
             float(options.get("lease_seconds") or LEASE_SECONDS), float(channel.visibility_timeout)
         )
@@ -137,8 +139,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     def check_replies(self) -> None:
         """Raise when the server has been silent for too long."""
         session = self.session
-        if session is not None and session.pipe.overdue(REPLY_SECONDS):
-            error = RedisConnectionError(f"Redis has not answered for {REPLY_SECONDS:g} s")
+        if session is not None and session.pipe.overdue(self._reply_seconds):
+            error = RedisConnectionError(f"Redis has not answered for {self._reply_seconds:g} s")
             session.fail(error)
             raise error
 
