@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down test unit integration conformance e2e lint format crds bench-start clean
+.PHONY: docs help demo down test unit integration conformance e2e lint format crds bench-start clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ lint: $(STAMP) ## Check style, types, import direction and generated files
 format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+docs: $(STAMP) ## Build the guide into build/site
+	@$(PY) -m mkdocs build --strict --quiet --site-dir build/site
 
 crds: $(STAMP) ## Generate crds/ and the chart's copies from the resource models
 	@$(PY) -m taskyard_operator.api.generate
