@@ -34,8 +34,6 @@ _UNIT = (
     "contrib/test_abortable",
     "events/test_state",
     "utils/test_nodenames",
-    "utils/test_saferepr",
-    "utils/test_dispatcher",
 )
 
 

@@ -31,7 +31,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.app.events": "taskyard.events",
         "celery.app.log": "taskyard.log",
         "celery.app.registry": "taskyard.registry",
-        "celery.app.routes": "taskyard.client.router",
+        "celery.app.routes": "taskyard.client.routes",
         "celery.app.task": "taskyard.task",
         "celery.app.trace": "taskyard.execution.tracing",
         "celery.backends": "taskyard.result.backends",
@@ -58,7 +58,6 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "_maybe_group": "taskyard.canvas.chords:_header",
             "_strip_chord_header_links": "taskyard.canvas.chords:drop_redundant_bodies",
         },
-        "celery.utils.saferepr": {"saferepr": "taskyard.message.saferepr:safe_repr"},
         "celery.app.task": {"Context": "taskyard.context:Request"},
         "celery.utils": {
             "cached_property": "kombu.utils.objects:cached_property",
