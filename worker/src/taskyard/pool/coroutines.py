@@ -130,7 +130,7 @@ class AsyncioLane(SideBySide):
             return attempt
         timers = []
         if soft is not None:
-            timers.append(self._loop.call_later(soft, self._interrupt, running))
+            timers.append(self._loop.call_later(soft, self._soft_limit, running, job, soft))
         if hard is not None:
             running.hard = hard
             timers.append(self._loop.call_later(hard, self._cancel, running, LIMIT_EXCEEDED))
@@ -172,6 +172,11 @@ class AsyncioLane(SideBySide):
         return await done
 
     # -- interruption
+    def _soft_limit(self, running: _Running, job: Job, limit: float) -> None:
+        if running.body is not None:
+            self.say_soft_limit(job, limit)
+            self._interrupt(running)
+
     def _interrupt(self, running: _Running) -> None:
         if running.body is not None:
             running.body.interrupt(running.task, SoftTimeLimitExceeded())

@@ -39,9 +39,11 @@ class _Ended(BaseException):
 class _Running:
     """A job in its greenlet."""
 
-    __slots__ = ("greenlet", "hard", "interruptible", "timers")
+    __slots__ = ("greenlet", "hard", "interruptible", "job", "soft", "timers")
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job, soft: float | None) -> None:
+        self.job = job
+        self.soft = soft
         self.greenlet: Any = None
         #: Only while the task's own code runs may an exception be thrown in.
         self.interruptible = False
@@ -102,6 +104,11 @@ class GreenletLane(SideBySide):
     def later(self, seconds: float, greenlet: Any, error: BaseException, running: _Running) -> Any:
         """Throw the error into the greenlet after so long, if it may be interrupted then; a timer."""
 
+    def say_if_soft(self, error: BaseException, running: _Running) -> None:
+        """Log a soft limit before it is thrown."""
+        if isinstance(error, SoftTimeLimitExceeded) and running.soft is not None:
+            self.say_soft_limit(running.job, running.soft)
+
     @abstractmethod
     def cancel(self, timer: Any) -> None:
         """Forget a timer."""
@@ -117,7 +124,7 @@ class GreenletLane(SideBySide):
 
     def begin(self, job: Job, hard: float | None, soft: float | None) -> None:
         """Hand the job to a new greenlet."""
-        running = self._running[job.seq] = _Running()
+        running = self._running[job.seq] = _Running(job, soft)
         running.greenlet = self.spawn(job)
         if soft is not None:
             running.timers.append(self.later(soft, running.greenlet, SoftTimeLimitExceeded(), running))
@@ -178,6 +185,7 @@ class GeventLane(GreenletLane):
 
         def throw() -> None:
             if running.interruptible:
+                self.say_if_soft(error, running)
                 greenlet.kill(error, block=False)
 
         return gevent.spawn_later(seconds, throw)
@@ -218,6 +226,7 @@ class EventletLane(GreenletLane):
 
         def throw() -> None:
             if running.interruptible:
+                self.say_if_soft(error, running)
                 greenlet.throw(error)
 
         return get_hub().schedule_call_global(seconds, throw)

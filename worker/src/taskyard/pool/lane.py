@@ -91,6 +91,10 @@ class SideBySide(Lane):
                 else:
                     self.answer(Outcome(seq, SKIPPED, "", [], 0.0))
 
+    def say_soft_limit(self, job: Job, limit: float) -> None:
+        """As the parent says it for a process of one job."""
+        logger.warning("Soft time limit (%ss) exceeded for %s[%s]", f"{limit:g}", job.name, job.id)
+
     def send(self) -> None:
         """All answers so far, in one frame."""
         if self._answers:

@@ -52,6 +52,8 @@ class Pool(ABC):
     on_lost: Callable[[list[LostJob]], None]
     #: Called with jobs that were handed in and not begun, and are the worker's again.
     on_returned: Callable[[list[int]], None]
+    #: Called with a job whose soft limit is over, and the limit.
+    on_soft_limit: Callable[[int, float], None]
 
     @abstractmethod
     def start(self) -> None:

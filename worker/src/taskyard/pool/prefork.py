@@ -86,6 +86,7 @@ class PreforkPool(ProcessPool):
         if left > 0.001:
             self.loop.call_later(left, self._check_soft, worker, seq, limit)
             return
+        self.on_soft_limit(seq, limit)
         self._interrupt(worker, seq)
 
     def _interrupt(self, worker: ChildProcess, seq: int) -> None:

@@ -207,11 +207,12 @@ class ProcessPool(Pool):
         try:
             _, status = os.waitpid(worker.pid, 0)
         except ChildProcessError:
-            return "has ended"
+            return "exited prematurely"
         code = os.waitstatus_to_exitcode(status)
-        reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exitcode {code}"
+        reason = f"exited prematurely: {how}"
         expected = worker.closing or self._closed or worker.doomed or worker.terminated
-        logger.log(logging.DEBUG if expected else logging.ERROR, "Child process %s %s", worker.pid, reason)
+        logger.log(logging.DEBUG if expected else logging.ERROR, "Process %s %s", worker.pid, reason)
         return reason
 
     def _refill(self) -> None:

@@ -95,6 +95,7 @@ class Consumer:
         pool.on_outcomes = self.on_outcomes
         pool.on_lost = self.on_lost
         pool.on_returned = self.on_returned
+        pool.on_soft_limit = self.on_soft_limit
 
     @property
     def held(self) -> int:
@@ -300,6 +301,13 @@ class Consumer:
             # A child had announced a job and then saw that nothing may begin any more.
             self.give_back_waiting()
         self.dispatch()
+
+    def on_soft_limit(self, seq: int, limit: float) -> None:
+        """A task is about to be interrupted."""
+        held = self.running.get(seq)
+        if held is not None:
+            name, task_id = held.envelope.name, held.envelope.id
+            logger.warning("Soft time limit (%ss) exceeded for %s[%s]", f"{limit:g}", name, task_id)
 
     def on_lost(self, lost: list[LostJob]) -> None:
         """Processes ended in mid-task."""

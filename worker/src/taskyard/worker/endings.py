@@ -182,10 +182,11 @@ class Endings:
                 return
         else:
             again = self._option(envelope.name, "reject_on_worker_lost", "task_reject_on_worker_lost")
-            if again and not held.early and self._again(held, f"its process was lost ({reason})"):
+            if again and not held.early and self._again(held, f"its lost process: Worker {reason}"):
                 return
         most = self._most_deliveries(delivery)
-        text = f"the process {reason} in delivery {envelope.deliveries + 1} of {most}"
+        # Celery's words, which monitoring looks for.
+        text = f"Worker {reason} (delivery {envelope.deliveries + 1} of {most})"
         logger.error("Task %s[%s] has failed: %s", envelope.name, envelope.id, text)
         self._state.count(FAILURE, 0.0)
         self.fail(delivery, envelope, WorkerLostError(text), partial(held.settle, "reject", text), held)
@@ -227,7 +228,7 @@ class Endings:
         retries = held.delivery.headers.get("retries") or 0
         if task is None or (task.max_retries is not None and retries >= task.max_retries):
             return False
-        logger.warning("Task %s[%s] is retried: its process %s", envelope.name, envelope.id, reason)
+        logger.warning("Task %s[%s] is retried: Worker %s", envelope.name, envelope.id, reason)
         delivery = held.delivery
         due = datetime.fromtimestamp(time() + (task.default_retry_delay or 0), UTC)
         # The same message with other headers, as a new one that was never delivered.
@@ -239,7 +240,9 @@ class Endings:
         self._state.count(RETRY, 0.0)
         results = []
         if self._stores_in_parent and self._keeps_result(envelope, delivery.headers):
-            results.append((envelope.id, encode_meta(envelope.id, RETRY, WorkerLostError(reason))))
+            results.append(
+                (envelope.id, encode_meta(envelope.id, RETRY, WorkerLostError(f"Worker {reason}")))
+            )
         self.settle(results, partial(held.settle, "requeue_counted", 0), held)
         return True
 

@@ -32,6 +32,8 @@ class Shutdown:
         #: monotonic() when what still runs is ended.
         self._deadline: float | None = None
         self._soft = False
+        #: Whether what ran was ended.
+        self.was_cold = False
 
     def warm(self, why: str) -> None:
         """Begin nothing more, wait for what runs."""
@@ -88,6 +90,7 @@ class Shutdown:
 
     def _end_now(self) -> None:
         worker = self._worker
+        self.was_cold = True
         worker.close_tap()
         worker.pool.kill()
         count = len(worker.consumer.running)

@@ -69,12 +69,14 @@ class StartStopStep(Step):
             self.obj.stop()
 
     def terminate(self, parent: Any) -> None:
-        """The worker ends at once."""
-        if self.obj is not None:
-            getattr(self.obj, "terminate", self.obj.stop)()
+        """The worker ends by a cold shutdown."""
+        if hasattr(self.obj, "terminate"):
+            self.obj.terminate()
+        else:
+            self.stop(parent)
 
     def shutdown(self, parent: Any) -> None:
-        """The worker has ended."""
+        """The worker has ended; for steps of a connection."""
 
 
 class ConsumerStep(StartStopStep):
@@ -165,14 +167,14 @@ class Steps:
             with contextlib.suppress(Exception):
                 view.connection.collect(socket_timeout=0.1)
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool) -> None:
         """The worker ends."""
         of_connection, view = list(self._of_connection), self._view
         self.lost()
         for step in reversed(of_connection):
             _call(step, "shutdown", view)
         for step in reversed(self._own):
-            _call(step, "stop", self._worker)
+            _call(step, "terminate" if at_once else "stop", self._worker)
 
 
 def _created(kind: type[Step], parent: Any, options: dict[str, Any]) -> Any:

@@ -361,7 +361,7 @@ class Worker:
             with contextlib.suppress(Exception):
                 link.confirm()
         self.remote.leave()
-        self.steps.stop()
+        self.steps.stop(at_once=self.shutdown.was_cold)
         self.pool.close()
         self.supervisor.close()
         self.settler.close()
