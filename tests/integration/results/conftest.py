@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import celery
 import pytest
+import redis
 
 from taskyard import App
+from tests.brokers.ports import free_ports
 from tests.brokers.redis import RedisServer
+from tests.integration.worker.harness import wait_until
 from tests.stores.mariadb import MariaDB
 from tests.stores.memcached import Memcached
 from tests.stores.postgresql import PostgreSQL
@@ -19,6 +23,8 @@ from tests.stores.postgresql import PostgreSQL
 _numbers = itertools.count(1)
 
 Make = Callable[..., Any]
+SERVERS = ["redis", "cluster", "memcached", "postgresql", "mariadb"]
+STORES = [*SERVERS, "sqlite", "file", "django-db", "django-cache"]
 
 
 @pytest.fixture(scope="session")
@@ -80,13 +86,35 @@ def django(tmp_path_factory: pytest.TempPathFactory) -> None:
     call_command("migrate", verbosity=0)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RedisServer]:
+    """A Redis cluster of one node."""
+    (bus,) = free_ports(1)
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
+    with RedisServer(options=options) as server:
+        client: Any = redis.Redis(port=server.port)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok", what="the cluster")
+        yield server
+
+
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     return f"redis://127.0.0.1:{redis_server.port}/{next(_numbers)}"
 
 
 @pytest.fixture(
-    params=["redis", "memcached", "sqlite", "postgresql", "mariadb", "file", "django-db", "django-cache"]
+    params=[
+        "redis",
+        "cluster",
+        "memcached",
+        "sqlite",
+        "postgresql",
+        "mariadb",
+        "file",
+        "django-db",
+        "django-cache",
+    ]
 )
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store for result_backend."""
@@ -97,6 +125,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"db+sqlite:///{tmp_path}/results.db"
     if request.param == "file":
         return f"file://{tmp_path}"
+    if request.param == "cluster":
+        # Celery knows no clusters: to it the node is a server.
+        return f"rediscluster://127.0.0.1:{request.getfixturevalue('cluster').port}"
     if request.param == "redis":
         url: str = request.getfixturevalue("redis_url")
         return url
@@ -117,11 +148,18 @@ def theirs(store: str) -> Iterator[Make]:
 
     def make(**settings: Any) -> celery.Celery:
         app = celery.Celery(
-            "theirs", broker="memory://", backend=store, set_as_current=False, changes=settings
+            "theirs",
+            broker="memory://",
+            backend=store.replace("rediscluster", "redis"),
+            set_as_current=False,
+            changes=settings,
         )
         apps.append(app)
         return app
 
     yield make
+    # Celery's results unsubscribe when they are collected: now, while their server is there.
     for app in apps:
         app.close()
+    apps.clear()
+    gc.collect()

@@ -23,6 +23,7 @@ BACKENDS: dict[str, tuple[str, str, str | None]] = {
     "redis+socket": ("taskyard.result.backends.redis", "RedisBackend", "redis"),
     "socket": ("taskyard.result.backends.redis", "RedisBackend", "redis"),
     "sentinel": ("taskyard.result.backends.redis", "SentinelBackend", "redis"),
+    "rediscluster": ("taskyard.result.backends.redis_cluster", "RedisClusterBackend", "redis"),
     "rpc": ("taskyard.result.backends.rpc", "RPCBackend", None),
     "db": ("taskyard.result.backends.database", "DatabaseBackend", "sqlalchemy"),
     "database": ("taskyard.result.backends.database", "DatabaseBackend", "sqlalchemy"),

@@ -58,6 +58,20 @@ def _sentinel_pool(redis: Any, parts: list[str], conf: Settings, overrides: dict
     return sentinel.SentinelConnectionPool(master, watchers, ssl=tls, **common)
 
 
+def cluster_parameters(url: str, conf: Settings) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The nodes to ask first (`startup` in the query names more), and the options of every connection."""
+    redis = import_module("redis")
+    parameters = _parameters(redis, url, conf)
+    tls = parameters.pop("connection_class", None) is not None
+    more = str(parameters.pop("startup", "")).split(",")
+    nodes = [(parameters.pop("host"), parameters.pop("port"))]
+    for each in filter(None, more):
+        host, _, port = each.rpartition(":")
+        nodes.append((host or port, int(port) if host else 6379))
+    parameters.pop("retry_on_timeout", None)
+    return nodes, {**parameters, **({"ssl": True} if tls else {})}
+
+
 def _parameters(redis: Any, url: str, conf: Settings) -> dict[str, Any]:
     where = urlsplit(url)
     query = dict(parse_qsl(where.query))
