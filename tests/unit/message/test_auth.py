@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from kombu.serialization import enable_insecure_serializers, registry
 
-from taskyard import App
+from taskyard import App, security
 from taskyard.errors import ImproperlyConfigured, MalformedMessage, SecurityError
 from taskyard.message.auth import Certificate, CertificateStore, PrivateKey, SecureSerializer, setup_security
 from taskyard.message.codec import content_types, dumps, loads
@@ -101,7 +101,8 @@ def clean_registry() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("clean_registry")
-def test_setup_security_from_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["app", "module"])
+def test_setup_security_from_settings(tmp_path: Path, path: str) -> None:
     key, certificate = make(tmp_path, "sender", password=b"secret")
     app = App(
         "test",
@@ -112,7 +113,10 @@ def test_setup_security_from_settings(tmp_path: Path) -> None:
         security_certificate=str(certificate),
         security_cert_store=str(certificate.parent / "*.pem"),
     )
-    app.setup_security()
+    if path == "app":
+        app.setup_security()
+    else:
+        security.setup_security(app=app)
     body, content_type, encoding = dumps(BODY, "auth")
     assert content_type == "application/data"
     accept = content_types(app.conf.accept_content)
