@@ -26,7 +26,7 @@ def batch(line: Line) -> Iterator[Callable[..., Any]]:
     if line.connection.transport.driver_type == "amqp":
         with _confirmed(line.connection.channel()) as publish:
             yield publish
-    elif hasattr(channel, "create_publish_batch"):
+    elif hasattr(channel, "plain"):
         pushes = _RedisBatch(channel)
         yield partial(channel.basic_publish, _publish_batch=pushes)
         pushes.send()
@@ -39,24 +39,29 @@ class _RedisBatch:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
-        self._pushes: dict[str, list[Any]] = {}
+        self._pushes: dict[bytes, list[Any]] = {}
         self._others: list[tuple[str, tuple[Any, ...]]] = []
 
+    def push(self, key: bytes, message: Any) -> None:
+        """A message for a list, by its whole key; those for one list become one command."""
+        self._pushes.setdefault(key, []).append(message)
+
     def add(self, command: str, *args: Any) -> None:
-        """One command; pushes onto the same list become one."""
-        if command == "lpush":
-            self._pushes.setdefault(args[0], []).extend(args[1:])
-        else:
-            self._others.append((command, args))
+        """Any other command of kombu's."""
+        self._others.append((command, args))
 
     def send(self) -> None:
-        pipeline = self._channel.client.pipeline(transaction=False)
-        for key, values in self._pushes.items():
-            for start in range(0, len(values), _IN_ONE_COMMAND):
-                pipeline.lpush(key, *values[start : start + _IN_ONE_COMMAND])
-        for command, args in self._others:
-            getattr(pipeline, command)(*args)
+        """Write everything and wait for the replies."""
+        pipeline = self._channel.plain.pipeline(transaction=False)
+        for key, messages in self._pushes.items():
+            for start in range(0, len(messages), _IN_ONE_COMMAND):
+                pipeline.execute_command("LPUSH", key, *messages[start : start + _IN_ONE_COMMAND])
         pipeline.execute()
+        if self._others:
+            pipeline = self._channel.client.pipeline(transaction=False)
+            for command, args in self._others:
+                getattr(pipeline, command)(*args)
+            pipeline.execute()
 
 
 @contextmanager

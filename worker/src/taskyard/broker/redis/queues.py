@@ -8,6 +8,7 @@ from kombu.transport import redis as kombu_redis
 
 from taskyard.broker.envelope import Envelope, dumps
 from taskyard.broker.redis.names import Names
+from taskyard.message.identity import new_id
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,16 @@ class QueueChannel(kombu_redis.Channel):  # type: ignore[misc]
                 logger.debug("the bindings of %r are left to expire: %s", queue, error)
 
     def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
-        if kwargs.get("_publish_batch") is not None or queue in self._expires:
+        batch = kwargs.get("_publish_batch")
+        if queue in self._expires or (batch is not None and not hasattr(batch, "push")):
             super()._put(queue, message, **kwargs)
+        elif batch is not None:
+            batch.push(self.list_of(queue, message), dumps(message))
         else:
             self.plain.execute_command("LPUSH", self.list_of(queue, message), dumps(message))
+
+    def _next_delivery_tag(self) -> str:
+        return new_id()
 
     def _size(self, queue: str) -> int:
         pipeline = self.plain.pipeline(transaction=False)
