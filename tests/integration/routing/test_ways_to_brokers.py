@@ -15,7 +15,7 @@ from tests.integration.routing.conftest import StartRouted
 from tests.integration.worker.harness import wait_until
 
 
-def round_trips(url: str, settings: dict[str, Any], start_routed: StartRouted, count: int = 300) -> None:
+def round_trips(url: str, settings: dict[str, Any], start_routed: StartRouted, count: int = 120) -> None:
     """Many large messages: more than one TLS record is read at a time."""
     app = App("client", broker=url, **settings)
     for number in range(count):

@@ -43,6 +43,9 @@ _LASTING = tuple(name for name in _COPIED if name not in ("expiration", "user_id
 class AmqpLink(Link):
     """One connection, one channel to consume, one to publish copies on (opened when first needed)."""
 
+    #: How often within the negotiated interval heartbeats are looked after.
+    heartbeat_checks = 4.0
+
     def __init__(
         self,
         connection: Connection,
@@ -87,7 +90,9 @@ class AmqpLink(Link):
         self._reader = AmqpReader(self.connection.connection, loop, self._hand_over)
         interval = self.connection.get_heartbeat_interval()
         if interval:
-            self._heartbeat = loop.call_repeatedly(max(interval / 4, 0.5), self._check_heartbeat)
+            self._heartbeat = loop.call_repeatedly(
+                max(interval / self.heartbeat_checks, 0.5), self._check_heartbeat
+            )
 
     def _check_heartbeat(self) -> None:
         if self.alive:

@@ -31,6 +31,8 @@ class AmqpReader:
         if type(self._transport).__name__ == "TCPTransport":
             receive = self._socket.recv
             self._transport._quick_recv = lambda size: receive(size if size > _PIECE else _PIECE)
+        #: TLS: bytes that are decrypted already do not make the socket readable either.
+        self._pending = getattr(self._socket, "pending", None)
         # Between two frames "nothing there yet" ends the reading; within one py-amqp goes on.
         self._transport.raise_on_initial_eintr = True
         loop.add_reader(self._socket, self._readable)
@@ -48,7 +50,7 @@ class AmqpReader:
 
     def look_again(self) -> None:
         """Come back in the next turn if there is something in the buffer."""
-        if self._transport._read_buffer and not self._planned:
+        if (self._transport._read_buffer or (self._pending and self._pending())) and not self._planned:
             self._planned = True
             self._loop.call_soon(self._again)
 

@@ -316,6 +316,7 @@ def open_link(
         connection.transport_options.setdefault("write_timeout", _AMQP_SILENCE)
         delays = settings.worker_detect_quorum_queues and settings.broker_native_delayed_delivery_queue_type
         link = AmqpLink(connection, queues, on_delivery, limits, dead_letters, delays or "")
+        link.heartbeat_checks = max(settings.broker_heartbeat_checkrate, 2.0)
     elif connection.transport.driver_type == "sqs":
         from taskyard.broker.sqs import SqsLink
 
