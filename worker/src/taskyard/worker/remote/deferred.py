@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: The most that are remembered.
 _MOST = 1000
 #: Larger messages are not remembered, bytes.
-_LARGEST = 1 << 14
+_LARGEST = 1 << 12
 
 
 class Deferred:
