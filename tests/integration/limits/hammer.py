@@ -16,7 +16,7 @@ def write(file: Path, line: str) -> None:
 
 def add_one(limits: Limits, file: Path) -> None:
     """Read, wait, write: a sum that is right only if nobody else is at it."""
-    with limits.lock("sum", lease=3, wait=None) as lease:
+    with limits.lock("sum", lease=30, wait=None) as lease:
         total = int(file.read_text() or 0)
         time.sleep(0.001)
         file.write_text(str(total + 1))
@@ -24,7 +24,7 @@ def add_one(limits: Limits, file: Path) -> None:
 
 
 def be_one_of_three(limits: Limits, file: Path) -> None:
-    with limits.slot("three", 3, lease=3, wait=None):
+    with limits.slot("three", 3, lease=30, wait=None):
         write(file, "in")
         time.sleep(0.01)
         write(file, "out")
@@ -53,9 +53,9 @@ def hold_for_ever(limits: Limits, file: Path) -> None:
 
 def hold_long(limits: Limits, file: Path) -> None:
     """Much longer than the lease."""
-    with limits.lock("sum", lease=2, wait=None) as lease:
+    with limits.lock("sum", lease=6, wait=None) as lease:
         write(file.with_suffix(".held"), "held")
-        time.sleep(6)
+        time.sleep(8)
         write(file, "lost" if lease.lost else "kept")
         with contextlib.suppress(NotAdmitted), limits.lock("sum"):
             write(file, "stolen")

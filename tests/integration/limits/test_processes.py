@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.harness.program import wait_until
 
 HAMMER = Path(__file__).parent / "hammer.py"
@@ -44,11 +46,12 @@ def test_a_lock_admits_one_also_when_a_holder_is_killed(store_url: str, tmp_path
     assert len(tokens) == 200
 
 
-def test_a_block_may_take_longer_than_its_lease(store_url: str, tmp_path: Path) -> None:
+@pytest.mark.redis
+def test_a_block_may_take_longer_than_its_lease(redis_url: str, tmp_path: Path) -> None:
     file = tmp_path / "long"
-    holder = start("hold_long", store_url, file, 1)
+    holder = start("hold_long", redis_url, file, 1)
     wait_until(lambda: file.with_suffix(".held").exists(), what="the lock is held")
-    other = start("add_one", store_url, tmp_path / "sum", 1)
+    other = start("add_one", redis_url, tmp_path / "sum", 1)
     finish([*holder, *other])
     assert file.read_text().split() == ["kept"]
 

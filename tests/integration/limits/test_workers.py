@@ -82,7 +82,6 @@ def test_limits_hold_over_all_workers(jobs: Any, workers: list[Program]) -> None
 
     # Concurrency: each tenant has two of the four processes, whatever waits.
     crawls = [jobs.crawl.delay(tenant) for tenant in "xxxxxxyyyyyy"]
-    calls = [jobs.call.delay(number) for number in range(15)]
     assert jobs.plain.delay(7).get(timeout=WAIT) == 7
     for result in crawls:
         result.get(timeout=WAIT)
@@ -92,8 +91,10 @@ def test_limits_hold_over_all_workers(jobs: Any, workers: list[Program]) -> None
         assert max(itertools.accumulate(1 if line.endswith("in") else -1 for line in lines)) == 2
 
     # Rate: the last start is 14 tenths of a second after the first one at least.
-    times = sorted(result.get(timeout=WAIT) for result in calls)
-    assert times[-1] - times[0] > 1.3
+    began = time.monotonic()
+    for result in [jobs.call.delay(number) for number in range(15)]:
+        result.get(timeout=WAIT)
+    assert time.monotonic() - began > 1.39
     assert len(recorded("call")) == 15
 
 
@@ -102,7 +103,7 @@ def test_a_killed_worker_s_lock_is_taken_over_with_a_higher_token(jobs: Any, wor
     held = jobs.book.delay("7", 600)
     wait_until(lambda: recorded("book"), what="the lock is held")
     waits = jobs.book.delay("7")
-    time.sleep(4)  # longer than the lease: it is renewed
+    time.sleep(7)  # longer than the lease: it is renewed
     assert len(recorded("book")) == 1
     holder = next(program for program in workers if f"book[{held.id}] received" in program.text())
     for child in _children(holder.process.pid):

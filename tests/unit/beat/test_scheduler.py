@@ -51,7 +51,7 @@ def test_what_is_due_is_sent_and_the_pause_is_until_the_next(app: App, sent: lis
     ]
     assert scheduler.tick() > 1
     assert len(sent) == 2, "once"
-    assert Scheduler(app, max_interval=3).tick() == pytest.approx(3, abs=0.5)
+    assert Scheduler(app, max_interval=3).tick() <= 3
 
 
 def test_a_task_that_cannot_be_sent_waits_for_its_next_turn(

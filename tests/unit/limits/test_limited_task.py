@@ -120,9 +120,10 @@ def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
 
     limits = limits_of(app)
     with limits.lock("lock"):
+        began = time()
         outcome = run(app, busy.name)
         assert outcome.disposition == POSTPONED
-        assert 0.5 < outcome.due - time() < 2
+        assert 0.7 < outcome.due - began < 10
     assert current_lease() is None
     with limits.slot("two", 2):
         assert run(app, busy.name).disposition == ACK
@@ -134,7 +135,7 @@ def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
     booked = run(app, busy.name)
     assert booked.disposition == POSTPONED, "the burst is used up"
     assert 90 < booked.due - time() <= 100
-    assert abs(run(app, busy.name).due - booked.due) < 1, "a message books once"
+    assert abs(run(app, busy.name).due - booked.due) < 10, "a message books once"
     assert run(app, busy.name, task_id="2").due - time() > 190
     assert tokens == sorted(set(tokens))
     assert len(tokens) == 2

@@ -31,13 +31,11 @@ def crawl(tenant: str) -> None:
 
 
 @app.task(limits=[Rate(10, key="api")])
-def call(number: int) -> float:
-    now = time.time()
+def call(number: int) -> None:
     record(f"call {number}")
-    return now
 
 
-@app.task(limits=[Lock("account:{account}", lease=3, retry_after=0.3)])
+@app.task(limits=[Lock("account:{account}", lease=6, retry_after=0.3)])
 def book(account: str, seconds: float = 0.0) -> int:
     lease = current_lease()
     assert lease is not None
