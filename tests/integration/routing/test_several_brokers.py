@@ -65,6 +65,20 @@ def test_reading_and_writing_at_different_brokers(
 
 
 @pytest.mark.redis
+def test_a_worker_that_may_not_wait_tries_every_broker_once(
+    pair: tuple[RedisServer, RedisServer], start_routed: StartRouted
+) -> None:
+    first, second = pair
+    first.kill()
+    impatient = {"broker_connection_retry_on_startup": False}
+    start_routed(f"{first.url};{second.url}", impatient)
+    second.kill()
+    worker = start_routed(f"{first.url};{second.url}", impatient, ready=False)
+    assert worker.wait() == 1
+    assert "broker_connection_retry_on_startup is off" in worker.text()
+
+
+@pytest.mark.redis
 def test_a_client_that_reaches_no_broker_says_so() -> None:
     ports = free_ports(2)
     app = App("client", broker=[f"redis://127.0.0.1:{port}" for port in ports], broker_connection_timeout=1)

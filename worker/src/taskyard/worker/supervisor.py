@@ -64,6 +64,11 @@ class Supervisor:
     def _url(self) -> str:
         return without_password(self._addresses.current)
 
+    @property
+    def brokers(self) -> int:
+        """How many brokers may be tried."""
+        return len(self._addresses)
+
     def connect(self) -> bool:
         """One attempt; on failure the next one is planned."""
         self._timer = None

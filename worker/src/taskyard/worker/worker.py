@@ -189,8 +189,13 @@ class Worker:
         self.loop.call_repeatedly(INTERVAL_SECONDS, self.autoscaler.adjust)
 
     def _connect(self) -> None:
-        connected = self.supervisor.connect()
-        if not connected and not self.app.conf.broker_connection_retry_on_startup:
+        conf = self.app.conf
+        patient = conf.broker_connection_retry_on_startup
+        if patient is None:
+            patient = conf.broker_connection_retry
+        attempts = 1 if patient else self.supervisor.brokers
+        connected = any(self.supervisor.connect() for _ in range(attempts))
+        if not connected and not patient and self.exit_code is None:
             logger.error("Giving up: broker_connection_retry_on_startup is off")
             self.exit_code = 1
 
