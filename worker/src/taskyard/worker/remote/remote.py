@@ -54,6 +54,8 @@ class Remote:
         self._listen = conf.worker_enable_remote_control
         self._desk = Desk(WorkerView(worker, self), load_commands().data, self._reply)
         self._wire: Wire | None = None
+        #: The result store, for the chores' thread only.
+        self._backend: Any = None
         self._pause = 0.0
         self._retry: Any = None
         self._left = False
@@ -221,13 +223,14 @@ class Remote:
 
     def _mark_revoked(self, ids: list[str]) -> None:
         """In the result store, where nobody has begun."""
-        from taskyard.result.backend import open_backend
+        if self._backend is None:
+            from taskyard.result.backend import open_backend
 
-        # One of its own: a child that is forked meanwhile must not find the app's in use.
-        backend = open_backend(self._worker.app)
+            # One of its own: a child that is forked meanwhile must not find the app's in use.
+            self._backend = open_backend(self._worker.app)
         for task_id in ids:
-            if backend.get_state(task_id) in _IDLE:
-                backend.mark_as_revoked(task_id, reason="revoked", store_result=True)
+            if self._backend.get_state(task_id) in _IDLE:
+                self._backend.mark_as_revoked(task_id, reason="revoked", store_result=True)
 
     # -- end
     def leave(self) -> None:
