@@ -33,6 +33,7 @@ SERVERS = {
     "memcached": "memcached",
     "mariadbd": "mariadb-server",
     "pg_ctlcluster": "postgresql",
+    "openssl": "openssl",
 }
 
 
