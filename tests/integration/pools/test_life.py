@@ -46,6 +46,22 @@ def test_signals_of_the_worker_s_life_come_in_order(client: App, start: Start) -
     ]
 
 
+def test_signals_of_the_eventlet_pool(client: App, start: Start) -> None:
+    worker = start("-P", "eventlet", "-c", "2", app="hooked")
+    assert client.send_task("hooked.add", (1, 2)).get(timeout=60) == 3
+    assert worker.stop() == 0
+    assert [line for line in worker.ran() if line.startswith("eventlet")] == [
+        "eventlet_pool_started EventletLane ",
+        "eventlet_pool_apply EventletLane args,kwargs,target",
+        "eventlet_pool_preshutdown EventletLane ",
+        "eventlet_pool_postshutdown EventletLane ",
+    ]
+    assert [line for line in worker.ran() if line.startswith("process_")] == [
+        "process_init str ",
+        "process_shutdown str exitcode,pid",
+    ]
+
+
 def test_a_soft_shutdown_waits_and_then_gives_back(client: App, start: Start) -> None:
     worker = start("-c", "2", environment={"SETTINGS": "worker_soft_shutdown_timeout=3"})
     begin_long(client, worker, 0.5)

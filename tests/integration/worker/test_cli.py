@@ -61,7 +61,7 @@ def test_refusals(tmp_path: Path, arguments: list[str], says: str) -> None:
     [
         ({"TASKYARD_BROKER_URL": "localhost:6379"}, "has no scheme"),
         ({"TASKYARD_BROKER_URL": "reddis://localhost"}, "reddis"),
-        ({"TASKYARD_RESULT_BACKEND": "mongodb://localhost"}, "not available yet"),
+        ({"TASKYARD_RESULT_BACKEND": "mongo://localhost"}, "mongo"),
         ({"TASKYARD_DEAD_LETTERS": "{"}, "TASKYARD_DEAD_LETTERS"),
         ({"TASKYARD_GRACE_SECONDS": "long"}, "TASKYARD_GRACE_SECONDS"),
         ({"TASKYARD_HTTP": "nowhere"}, "HOST:PORT"),

@@ -20,6 +20,10 @@ NAMES = [
     "worker_shutdown",
     "after_setup_logger",
     "after_setup_task_logger",
+    "eventlet_pool_started",
+    "eventlet_pool_preshutdown",
+    "eventlet_pool_postshutdown",
+    "eventlet_pool_apply",
 ]
 
 

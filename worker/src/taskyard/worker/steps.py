@@ -31,12 +31,8 @@ class Step:
 
     #: Steps (classes, or "module:Class") that must have started before.
     requires: Iterable[Any] = ()
-    #: Another name than the class' own.
-    name: str | None = None
-    label: str | None = None
     #: Set it to False to leave the step out.
     enabled = True
-    conditional = False
 
     def __init__(self, parent: Any, **options: Any) -> None:
         """`options` are the app's own options of the command line (app.user_options)."""
@@ -47,10 +43,6 @@ class Step:
 
     def create(self, parent: Any) -> Any:
         """Make what the step starts and stops, if it is not the step itself."""
-
-    def info(self, obj: Any) -> dict[str, Any]:
-        """Something for `inspect stats`."""
-        return {}
 
 
 class StartStopStep(Step):
