@@ -58,12 +58,12 @@ def test_each_task_has_its_own_request(app: App) -> None:
 def test_requests_leave_the_stack_in_any_order(app: App) -> None:
     one = app.task(name="one", shared=False)(lambda: None)
     two = app.task(name="two", shared=False)(lambda: None)
-    one.push_request(id=1)
-    two.push_request(id=2)
-    one.push_request(id=3)
-    assert [request.id for request in one.request_stack.stack] == [1, 3]
+    one.push_request(id="1")
+    two.push_request(id="2")
+    one.push_request(id="3")
+    assert [request.id for request in one.request_stack.stack] == ["1", "3"]
     two.pop_request()
-    assert (one.request.id, two.request.id) == (3, None)
+    assert (one.request.id, two.request.id) == ("3", None)
     one.pop_request()
     one.pop_request()
     assert one.request_stack.top is None

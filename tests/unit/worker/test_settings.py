@@ -79,4 +79,4 @@ def test_routes() -> None:
     named = router.route("z", exchange="x", routing_key="k")
     assert (named.exchange, named.routing_key, named.queue) == ("x", "k", None)
     with pytest.raises(ImproperlyConfigured, match="task_routes"):
-        Router(Settings(task_routes={"a": {"kiu": "x"}})).route("a")
+        Router(Settings(task_routes={"a": 5})).route("a")

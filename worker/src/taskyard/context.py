@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskyard.task import Task
+
+R = TypeVar("R")
 
 #: Headers that the protocol defines; every other header is the user's own.
 PROTOCOL_HEADERS = frozenset(
@@ -64,15 +66,23 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class view:  # noqa: N801  used as a decorator
+class view(Generic[R]):  # noqa: N801  used as a decorator
     """A property that an attribute of the same name on the instance overrides."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], R]) -> None:
         self.function = function
         self.__doc__ = function.__doc__
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else self.function(instance)
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: Any, owner: type | None = None) -> R: ...
+
+        def __set__(self, instance: Any, value: R) -> None: ...
+
+    else:
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            return self if instance is None else self.function(instance)
 
 
 class Request:

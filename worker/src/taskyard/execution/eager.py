@@ -135,7 +135,7 @@ class _Run:
             try:
                 if signals.task_prerun:
                     signals.task_prerun.send(sender=task, **names)
-                task.before_start(request.id, request.args, request.kwargs)
+                task.before_start(str(request.id), request.args, request.kwargs)
                 value = self._call()
                 self._succeeded(value)
             except Exception as raised:
