@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from time import time
+from datetime import UTC, datetime, timedelta
+from time import sleep, time
 from typing import Any
 
 import pytest
@@ -109,6 +110,21 @@ def test_a_failure_gives_the_key_up_and_a_retry_keeps_it(app: App, sent: Sent) -
     assert run(app, receipt.name, 2, task_id="b", retries=1).state == "FAILURE"
 
 
+def test_a_claim_outlives_the_wait_for_an_eta_and_for_a_retry(app: App, sent: Sent) -> None:
+    @app.task(bind=True, limits=[Once("{order}", window=0.05)])
+    def receipt(self: Task[..., Any], order: int) -> None:
+        raise self.retry(countdown=300)
+
+    eta = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=300)
+    first = receipt.apply_async((1,), eta=eta)
+    second = receipt.apply_async((2,), countdown=300)
+    assert run(app, receipt.name, 3, task_id="a").state == "RETRY"
+    sleep(0.1)
+    assert receipt.delay(1).id == first.id
+    assert receipt.delay(2).id == second.id
+    assert receipt.delay(3).id == "a"
+
+
 def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
     tokens = []
 
@@ -139,6 +155,22 @@ def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
     assert run(app, busy.name, task_id="2").due - time() > 190
     assert tokens == sorted(set(tokens))
     assert len(tokens) == 2
+
+
+def test_a_claim_is_kept_while_postponed_and_given_up_when_refused(app: App, sent: Sent) -> None:
+    @app.task(limits=[Once("{order}", window=0.05), Rate(1, per=300, key="r")])
+    def slow(order: int) -> None: ...
+
+    @app.task(limits=[Once("{order}"), Lock("lock", busy="fail")])
+    def refused(order: int) -> None: ...
+
+    run(app, slow.name, 1, task_id="a")
+    assert run(app, slow.name, 2, task_id="b").disposition == POSTPONED
+    sleep(0.1)
+    assert slow.delay(2).id == "b"
+    with limits_of(app).lock("lock"):
+        assert run(app, refused.name, 1, task_id="a").state == "FAILURE"
+    assert run(app, refused.name, 1, task_id="b").state == "SUCCESS"
 
 
 def test_what_shall_not_wait_fails(app: App) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -27,6 +29,8 @@ from taskyard.task import Task
 
 if TYPE_CHECKING:
     from taskyard.app import App
+
+logger = logging.getLogger("taskyard.limits")
 
 #: Seconds that a claim lives until its message is known to be sent.
 _SENDING = 60.0
@@ -115,8 +119,8 @@ class LimitedTask(Task[..., Any]):
         except BaseException:
             store.drop_claim(key, task_id)
             raise
-        delay = options.get("countdown") or 0
-        store.keep_claim(key, task_id, rule.window + float(delay))
+        waits = _seconds_until(options.get("eta") or options.get("countdown"))
+        store.keep_claim(key, task_id, rule.window + waits)
         return result
 
 
@@ -216,8 +220,8 @@ class Admission:
         except LimitStoreError as error:
             self._held.close()
             raise Postpone(_STORE_AWAY, str(error)) from error
-        except BaseException:
-            self._held.close()
+        except BaseException as error:
+            self.leave(error)
             raise
 
     def _once(self, rule: Once, key: str) -> None:
@@ -272,12 +276,12 @@ class Admission:
             key, window = self._claim
             if error is None or isinstance(error, Ignore):
                 self._store.keep_claim(key, self._id, window, done=True)
-            elif not self._comes_again(error):
+            elif self._comes_again(error):
+                self._store.keep_claim(key, self._id, window + self._pause_after(error))
+            else:
                 self._store.drop_claim(key, self._id)
-        except LimitStoreError:
-            if error is None:
-                return
-            raise
+        except LimitStoreError as away:
+            logger.warning("What task %s held runs out by itself: %s", self._id, away)
 
     def _comes_again(self, error: BaseException) -> bool:
         if isinstance(error, Reject):
@@ -290,3 +294,24 @@ class Admission:
             and not isinstance(error, tuple(task.dont_autoretry_for))
             and (task.max_retries is None or retries < task.max_retries)
         )
+
+    def _pause_after(self, error: BaseException) -> float:
+        """Seconds until the message comes again, at most."""
+        if isinstance(error, Retry):
+            return _seconds_until(error.when)
+        if isinstance(error, Postpone):
+            return error.seconds
+        if isinstance(error, Reject):
+            return 0.0
+        task = self._task
+        return float(task.retry_backoff_max if task.retry_backoff else task.default_retry_delay)
+
+
+def _seconds_until(when: float | datetime | str | None) -> float:
+    """Of a countdown or a date; a date without a zone is UTC."""
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    if isinstance(when, datetime):
+        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return float(when or 0)
