@@ -15,7 +15,7 @@ from taskyard.client.producer import Producer
 from taskyard.execution.job import ACK, POSTPONED, Job, Outcome
 from taskyard.execution.runner import Runner
 from taskyard.limits import Concurrency, LimitedTask, Lock, Once, Rate, current_lease
-from taskyard.limits.task import limits_of
+from taskyard.limits.admission import limits_of
 from taskyard.result.meta import decode_meta
 
 Sent = list[Any]

@@ -4,10 +4,11 @@ As options of a task (`limits=[Once(...), Lock(...), Concurrency(...), Rate(...)
 for what each guarantees) or for any block of code (`Limits(app).lock(...)`, see taskyard.limits.leases).
 """
 
+from taskyard.limits.admission import DuplicateTask, current_lease
 from taskyard.limits.leases import Lease, LeaseLost, Limits, NotAdmitted
 from taskyard.limits.rules import Concurrency, Lock, Once, Rate
 from taskyard.limits.store import LimitStoreError
-from taskyard.limits.task import DuplicateTask, LimitedTask, current_lease
+from taskyard.limits.task import LimitedTask
 
 __all__ = [
     "Concurrency",
