@@ -187,8 +187,9 @@ class Runner:
     def finish(self, attempt: Attempt, value: Any) -> Outcome:
         """The task has returned `value`: send what follows and make its result."""
         try:
-            if attempt.request.embed:
-                send_next(self._app, attempt.request, value)
+            request = attempt.request
+            if request.callbacks or request.chain:
+                send_next(self._app, request, value)
             outcome = self._succeeded(attempt, value)
         except BaseException as error:
             return self.fail(attempt, error)
