@@ -10,17 +10,17 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
-from taskyard.canvas.task_methods import CanvasMethods
+from taskyard.canvas_methods import CanvasMethods
 from taskyard.context import Context, Request, current, enter, leave, request_of
 from taskyard.errors import MaxRetriesExceededError, Reject, Retry
 from taskyard.request_stack import RequestStack
-from taskyard.result.result import AsyncResult
 from taskyard.shared import get_current_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskyard.app import App
+    from taskyard.result.result import AsyncResult
 
 __all__ = ["Context", "Task", "make_task"]
 

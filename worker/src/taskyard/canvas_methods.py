@@ -1,16 +1,17 @@
-"""What tasks can do with canvases: make signatures of themselves, be replaced by others while they run."""
+"""What tasks can do with canvases: make signatures of themselves, be replaced by others while they run.
+
+The canvases are imported when one of this is used: most programs only send and run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.chains import _chain
-from taskyard.canvas.groups import group, value_of
-from taskyard.canvas.lazy_list import listed
-from taskyard.canvas.maps import chunks, xmap, xstarmap
-from taskyard.canvas.signatures import Signature, maybe_signature
 from taskyard.errors import Ignore, ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from taskyard.canvas import Signature, chunks, xmap, xstarmap
 
 
 class CanvasMethods:
@@ -21,6 +22,8 @@ class CanvasMethods:
         self: Any, args: Iterable[Any] | None = None, *starargs: Any, **starkwargs: Any
     ) -> Signature:
         """A signature of this task: arguments, keyword arguments, options, as `apply_async` takes them."""
+        from taskyard.canvas.signatures import Signature
+
         starkwargs.setdefault("app", self.app)
         return Signature(self, args, *starargs, **starkwargs)
 
@@ -38,14 +41,20 @@ class CanvasMethods:
 
     def map(self: Any, it: Iterable[Any]) -> xmap:
         """One message that applies this task to each item."""
+        from taskyard.canvas.maps import xmap
+
         return xmap(self.s(), it, app=self.app)
 
     def starmap(self: Any, it: Iterable[Any]) -> xstarmap:
         """One message that applies this task to each list of arguments."""
+        from taskyard.canvas.maps import xstarmap
+
         return xstarmap(self.s(), it, app=self.app)
 
     def chunks(self: Any, it: Iterable[Any], n: int) -> chunks:
         """A group of starmaps of `n` lists of arguments each."""
+        from taskyard.canvas.maps import chunks
+
         return chunks(self.s(), it, n, app=self.app)
 
     # -- while it runs
@@ -55,6 +64,9 @@ class CanvasMethods:
         To be used as `return self.replace(...)`: in a worker it raises Ignore.  ImproperlyConfigured for a
         signature that is part of a chord, and for an empty chain.
         """
+        from taskyard.canvas import _chain, maybe_signature
+        from taskyard.canvas.lazy_list import listed
+
         request = self.request
         if "chord" in sig.options:
             raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
@@ -87,6 +99,8 @@ class CanvasMethods:
 
     def _with_one_result(self: Any, sig: Any) -> Any:
         """What ends in a group gets a task that gathers its results, which links can be put on."""
+        from taskyard.canvas import _chain, group
+
         if isinstance(sig, group):
             return sig | self._gatherer()
         if isinstance(sig, _chain) and isinstance(sig.tasks[-1], group):
@@ -94,10 +108,14 @@ class CanvasMethods:
         return sig
 
     def _gatherer(self: Any) -> Any:
+        from taskyard.canvas import maybe_signature
+
         return maybe_signature(self.app.tasks["celery.accumulate"].s(index=0))
 
     def on_replace(self: Any, sig: Any) -> Any:
         """Send the signature that takes this task's place; an override returns `super().on_replace(sig)`."""
+        from taskyard.canvas.groups import value_of
+
         if self.request.is_eager:
             return value_of(sig.apply())
         sig.delay()
