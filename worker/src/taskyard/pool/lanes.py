@@ -36,6 +36,7 @@ LIMIT_EXCEEDED, TERMINATED = "HARD-LIMIT", "TERMINATED"
 class LanePool(ProcessPool):
     """`slots` jobs at the same time in all children together."""
 
+    bundles = False
     _replace_early = True
 
     def __init__(

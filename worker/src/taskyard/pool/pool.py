@@ -46,6 +46,8 @@ class Pool(ABC):
     slots: int
     #: Whether it ends jobs at their hard limit and interrupts them at their soft limit.
     enforces_limits = False
+    #: Whether short jobs may wait behind each other in a slot.
+    bundles = True
     #: Called with the outcomes of a turn.
     on_outcomes: Callable[[list[Outcome]], None]
     #: Called with jobs that will never answer.

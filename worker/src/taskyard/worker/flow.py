@@ -43,7 +43,9 @@ class Flow:
         """The count that fits now."""
         depth = self._pace.overall_depth()
         target = self._base
-        if depth > 1:
+        if depth > 1 and not self._pool.bundles:
+            target = max(target, 2 * self._pool.slots)
+        elif depth > 1:
             # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the
             # broker.
             target = max(target, self._pool.slots * (2 << (depth.bit_length() - 1)))
