@@ -69,7 +69,7 @@ def _dump(app: Any, arguments: argparse.Namespace) -> None:
 
     with app.connection_for_read() as connection:
         # Losing it later is waited out, but there must be one to begin with.
-        connection.ensure_connection(max_retries=1, reraise_as_library_errors=True)
+        connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         receiver = app.events.Receiver(connection, handlers={"*": handle})
         receiver.capture(limit=None)
 

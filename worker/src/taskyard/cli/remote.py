@@ -88,7 +88,7 @@ def compiled(method: str, info: CommandInfo, given: list[str]) -> dict[str, Any]
 def reach(app: Any) -> Any:
     """A connection to the broker, if there is one to be had at once; OperationalError or OSError."""
     connection = app.connection_for_write()
-    connection.ensure_connection(max_retries=1, reraise_as_library_errors=True)
+    connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
     return connection
 
 
