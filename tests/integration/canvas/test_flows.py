@@ -79,6 +79,7 @@ def test_error_links_of_a_chord_are_called(s: Any, own: str) -> None:
     result = chord([s("add", 1, 1), s("fail")], body).apply_async()
     with pytest.raises(Exception, match="as wanted"):
         result.get(timeout=WAIT)
+    wait_until(partial(has_failed, result), what="the body's failure")
     (called,) = result.children
     assert isinstance(called, GroupResult)
     assert called.get(timeout=WAIT) == [f"failed: {result.id}"]

@@ -53,10 +53,10 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "celery.app.base": {"Celery": "taskyard.app:App"},
         "celery._state": {"task_join_will_block": "taskyard.result.joining:task_join_will_block"},
         "celery.canvas": {
-            "_clear_chord_option": "taskyard.canvas.chords:_drop_body",
+            "_clear_chord_option": "taskyard.canvas.chord_bodies:drop_body",
             "_fold_chain": "taskyard.canvas.composition:fold",
             "_maybe_group": "taskyard.canvas.chords:_header",
-            "_strip_chord_header_links": "taskyard.canvas.chords:drop_redundant_bodies",
+            "_strip_chord_header_links": "taskyard.canvas.chord_bodies:drop_redundant_bodies",
         },
         "celery.app.task": {"Context": "taskyard.context:Request"},
         "celery.utils": {

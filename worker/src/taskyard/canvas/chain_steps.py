@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.chains import _chain
-from taskyard.canvas.chords import chord, has_splittable_body
+from taskyard.canvas.chord_bodies import has_splittable_body
+from taskyard.canvas.chords import chord
 from taskyard.canvas.groups import group, is_empty_group, maybe_unroll_group
 from taskyard.canvas.signatures import maybe_signature
 

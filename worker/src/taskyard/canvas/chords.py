@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from taskyard.canvas.chord_bodies import drop_redundant_bodies, with_links
 from taskyard.canvas.groups import chord_size_of, group, stamp_tasks, value_of
 from taskyard.canvas.lazy_list import LazyList, listed
 from taskyard.canvas.signatures import (
@@ -214,7 +215,7 @@ class _chord(Signature):  # noqa: N801  Celery's name
         if app.conf.task_always_eager:
             from taskyard.result import allow_join_result
 
-            body = _with_links(body, {**self.options, **links})
+            body = with_links(body, {**self.options, **links})
             with allow_join_result():
                 return self.apply(args, kwargs, body=body, task_id=task_id, **options)
         merged = {**self.options, **options, **links}
@@ -265,7 +266,7 @@ class _chord(Signature):  # noqa: N801  Celery's name
         delay.update(header_delay or {})
         options.pop("task_id", None)
         links: dict[str, Any] = {name: options.pop(name, None) for name in ("link", "link_error")}
-        body = _with_links(body, links)
+        body = with_links(body, links)
         body.options.update(_for_body(options))
         if isinstance(body, _chain):
             # Each header of a chord within would carry all that follows it.
@@ -308,47 +309,6 @@ _OPTIONS_OF_THE_CHAIN = frozenset(
 )
 
 
-def has_splittable_body(task: Any) -> bool:
-    """Whether it is a chord whose body is a chain that begins with a task; a group there would be one chord
-    for each.
-    """
-    from taskyard.canvas.chains import _chain
-
-    if not isinstance(task, _chord):
-        return False
-    body = task.body
-    return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
-
-
-def drop_redundant_bodies(sig: Any) -> None:
-    """Take the body from the header's tasks of chords that are not sent yet: the chord holds it too, and
-    `run` gives it to them again.
-    """
-    from taskyard.canvas.chains import _chain
-
-    if isinstance(sig, _chord):
-        _drop_body(sig.tasks)
-        drop_redundant_bodies(sig.tasks)
-        if sig.body is not None:
-            drop_redundant_bodies(sig.body)
-    elif isinstance(sig, (group, _chain)):
-        for task in sig.tasks:
-            drop_redundant_bodies(task)
-
-
-def _drop_body(sig: Any) -> None:
-    from taskyard.canvas.chains import _chain
-
-    sig.options.pop("chord", None)
-    if isinstance(sig, group):
-        for task in sig.tasks:
-            _drop_body(task)
-    elif isinstance(sig, _chain) and sig.tasks:
-        _drop_body(sig.tasks[-1])
-    elif isinstance(sig, _chord) and sig.body is not None:
-        _drop_body(sig.body)
-
-
 def _header(tasks: Any, app: App | None) -> Any:
     """The tasks of a header, however they are given."""
     from taskyard.canvas.chains import _chain
@@ -389,53 +349,3 @@ def _first_ancestor(result: Any) -> Any:
 def _for_body(options: dict[str, Any]) -> dict[str, Any]:
     """The body's parent is the task of the header that sends it."""
     return {name: value for name, value in options.items() if name != "parent_id"}
-
-
-def _with_links(body: Any, options: dict[str, Any]) -> Any:
-    """The body, or a copy of it with the links of the chord.
-
-    An error link is added where the failure of the header looks for it: at the body itself, or at each task
-    of a group.
-    """
-    callbacks, errbacks = listed(options.get("link")), listed(options.get("link_error"))
-    if callbacks or errbacks:
-        body = _deep_clone(body)
-    for callback in callbacks:
-        callback = _deep_clone(maybe_signature(callback, app=body._app))
-        if isinstance(body, group) and not body.tasks:
-            body.append_to_list_option("link", callback)
-        else:
-            body.link(callback)
-    for errback in errbacks:
-        if isinstance(body, group):
-            _link_error_within(body, maybe_signature(errback, app=body._app))
-        else:
-            body.append_to_list_option("link_error", errback)
-    return body
-
-
-def _link_error_within(sig: Any, errback: Any, *, runs_as_group: bool = True) -> None:
-    """Link to each task of a group, to the body of a chord.
-
-    A group with an error link of its own would put that in place of its tasks' when it runs.
-    """
-    if isinstance(sig, group):
-        if runs_as_group and sig.options.get("link_error") is not None:
-            sig.append_to_list_option("link_error", errback.clone())
-        else:
-            for task in sig.tasks:
-                _link_error_within(task, errback, runs_as_group=False)
-    elif isinstance(sig, _chord):
-        _link_error_within(sig.body, errback)
-    else:
-        sig.link_error(errback.clone())
-
-
-def _deep_clone(sig: Any) -> Any:
-    """A copy that shares no signature which `link` changes."""
-    copy = maybe_signature(sig, clone=True)
-    if isinstance(copy, group):
-        copy.tasks = [_deep_clone(task) for task in copy.tasks]
-    elif isinstance(copy, _chord):
-        copy.body = _deep_clone(copy.body)
-    return copy
