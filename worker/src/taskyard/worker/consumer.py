@@ -6,21 +6,22 @@ Ready messages wait here only until the pool accepts them; the prefetch count ke
 from __future__ import annotations
 
 import logging
-import signal
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Job, Outcome
+from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Outcome
 from taskyard.pool.pool import Limits, LostJob
+from taskyard.worker.assignment import job_of
 from taskyard.worker.doubles import Doubles
+from taskyard.worker.early import EarlyAcknowledgements
 from taskyard.worker.endings import Endings
 from taskyard.worker.held import Held
 from taskyard.worker.intake import Intake
 from taskyard.worker.rate_limits import RateLimits
-from taskyard.worker.withdrawal import drop_revoked, terminate
+from taskyard.worker.withdrawal import cancel_running, drop_revoked, terminate
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -35,22 +36,6 @@ if TYPE_CHECKING:
     from taskyard.worker.state import State
 
 logger = logging.getLogger("taskyard.worker")
-
-
-#: Properties that say nothing to a task, or are handed to it elsewhere; all others are the sender's own.
-_TRANSPORTS_OWN = frozenset(
-    {
-        "body_encoding",
-        "content_encoding",
-        "content_type",
-        "correlation_id",
-        "delivery_info",
-        "delivery_mode",
-        "delivery_tag",
-        "priority",
-        "reply_to",
-    }
-)
 
 
 class Consumer:
@@ -89,8 +74,7 @@ class Consumer:
         self.parked: set[Held] = set()
         #: In the pool, by sequence number.
         self.running: dict[int, Held] = {}
-        #: Of those: to be acknowledged as soon as they have begun.
-        self._early: dict[int, Held] = {}
+        self._early = EarlyAcknowledgements()
         self.progress_at = monotonic()
         pool.on_outcomes = self.on_outcomes
         pool.on_lost = self.on_lost
@@ -202,35 +186,13 @@ class Consumer:
         state.started += 1
         state.accepted[envelope.name] = state.accepted.get(envelope.name, 0) + 1
         self.progress_at = monotonic()
-        properties = {
-            "correlation_id": delivery.properties.get("correlation_id"),
-            "reply_to": delivery.properties.get("reply_to"),
-        }
-        for name in delivery.properties.keys() - _TRANSPORTS_OWN:
-            properties[name] = delivery.properties[name]
+        events = False
         if self.observer is not None:
             self.observer.submitted(held)
-            properties["events"] = self.observer.events
-        job = Job(
-            held.seq,
-            envelope.name,
-            envelope.id,
-            delivery.body,
-            delivery.content_type,
-            delivery.content_encoding,
-            delivery.headers,
-            properties,
-            {
-                "exchange": delivery.exchange,
-                "routing_key": delivery.routing_key,
-                "priority": delivery.properties.get("priority"),
-                "redelivered": delivery.redelivered or envelope.deliveries > 0,
-            },
-        )
+            events = self.observer.events
         if self.intake.acks_early(envelope.name):
-            held.early = True
-            self._early[held.seq] = held
-        self._pool.submit(job, held.limits)
+            self._early.expect(held)
+        self._pool.submit(job_of(held, events=events), held.limits)
 
     # -- back from the pool
     def on_outcomes(self, outcomes: list[Outcome]) -> None:
@@ -274,23 +236,14 @@ class Consumer:
 
     def acknowledge_early(self) -> None:
         """Called often: acknowledge what has begun and wants it so (acks_late off)."""
-        early = self._early
-        if not early:
-            return
-        for seq in [each.seq for each in self._pool.running()]:
-            held = early.pop(seq, None)
-            if held is not None:
-                held.acknowledge_early()
-        for seq in [seq for seq in early if seq not in self.running]:
-            del early[seq]  # it has ended, or was given back
+        self._early.look(self._pool, self.running)
 
     def on_returned(self, seqs: list[int]) -> None:
         """The pool gives back jobs that have not begun: they are next again."""
         returned = [held for seq in sorted(seqs) if (held := self.running.pop(seq, None)) is not None]
         self._state.started -= len(returned)
         for held in returned:
-            held.early = None
-            self._early.pop(held.seq, None)
+            self._early.returned(held)
             self._state.accepted[held.envelope.name] -= 1
             if self.observer is not None:
                 self.observer.returned(held)
@@ -396,20 +349,7 @@ class Consumer:
         self.rates.forget_places()
         self._doubles.link_lost(link, self._at_work())
         if self.intake.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
-            self._cancel_running(link)
-
-    def _cancel_running(self, link: Link) -> None:
-        """End what the broker is going to deliver again anyway."""
-        if link.keeps_deliveries:
-            return
-        for seq, held in list(self.running.items()):
-            if held.early:
-                continue
-            held.fate = "cancelled"
-            if self._pool.terminate_job(seq, signal.SIGTERM):
-                logger.warning("Task %s[%s] is cancelled", held.envelope.name, held.envelope.id)
-            else:
-                held.fate = ""
+            cancel_running(self, self._pool, link)
 
     def on_link_open(self, link: Link) -> None:
         """Deliveries that stayed ours are settled by the new link from now on."""

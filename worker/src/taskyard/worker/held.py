@@ -26,15 +26,10 @@ class Held:
         self.timer: Timer | None = None
         #: Parked because of its rate limit.
         self.rated = False
-        #: Acknowledged when it begins (acks_late off); None until somebody has asked.
-        self.early: bool | None = None
+        #: In the pool, and acknowledged when it begins (acks_late off).
+        self.early = False
         #: What becomes of it when the pool has ended it: nothing ("cancelled") if it comes again by itself.
         self.fate = ""
-
-    def acknowledge_early(self) -> None:
-        """It has begun, and is the worker's own from now on."""
-        if not self.delivery.settled:
-            self.delivery.ack()
 
     def settle(self, how: str, *arguments: Any) -> None:
         """Call that method of the delivery (and of its successor); just acknowledge what was taken early."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from taskyard.errors import NotSupported
 
 if TYPE_CHECKING:
+    from taskyard.broker.link import Link
     from taskyard.pool.pool import Pool
     from taskyard.worker.consumer import Consumer
     from taskyard.worker.held import Held
@@ -42,3 +44,17 @@ def terminate(consumer: Consumer, pool: Pool, is_meant: Callable[[Held], bool], 
         logger.info("Terminating %s (%s)", held.envelope.id, number)
         ended.append(held.envelope.id)
     return ended
+
+
+def cancel_running(consumer: Consumer, pool: Pool, link: Link) -> None:
+    """End what the broker of a lost link is going to deliver again anyway."""
+    if link.keeps_deliveries:
+        return
+    for seq, held in list(consumer.running.items()):
+        if held.early:
+            continue
+        held.fate = "cancelled"
+        if pool.terminate_job(seq, signal.SIGTERM):
+            logger.warning("Task %s[%s] is cancelled", held.envelope.name, held.envelope.id)
+        else:
+            held.fate = ""

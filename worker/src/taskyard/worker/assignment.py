@@ -1,0 +1,52 @@
+"""From a message in the worker's hands to a job for the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskyard.execution.job import Job
+
+if TYPE_CHECKING:
+    from taskyard.worker.held import Held
+
+#: Properties that say nothing to a task, or are handed to it elsewhere; all others are the sender's own.
+_TRANSPORTS_OWN = frozenset(
+    {
+        "body_encoding",
+        "content_encoding",
+        "content_type",
+        "correlation_id",
+        "delivery_info",
+        "delivery_mode",
+        "delivery_tag",
+        "priority",
+        "reply_to",
+    }
+)
+
+
+def job_of(held: Held, *, events: bool) -> Job:
+    """The job; with `events` its outcome is to carry what task events say of it."""
+    delivery, envelope = held.delivery, held.envelope
+    sent = delivery.properties
+    properties = {"correlation_id": sent.get("correlation_id"), "reply_to": sent.get("reply_to")}
+    for name in sent.keys() - _TRANSPORTS_OWN:
+        properties[name] = sent[name]
+    if events:
+        properties["events"] = True
+    return Job(
+        held.seq,
+        envelope.name,
+        envelope.id,
+        delivery.body,
+        delivery.content_type,
+        delivery.content_encoding,
+        delivery.headers,
+        properties,
+        {
+            "exchange": delivery.exchange,
+            "routing_key": delivery.routing_key,
+            "priority": sent.get("priority"),
+            "redelivered": delivery.redelivered or envelope.deliveries > 0,
+        },
+    )
