@@ -109,21 +109,25 @@ def run(
     arguments: Sequence[str] = (),
     logs: Path | None = None,
 ) -> list[Outcome]:
-    """Run an arrangement's files (or only some tests of them), each in a process of its own."""
+    """Run an arrangement's files (or only some tests of them), with a worker each in a process of its own."""
     logs = logs or Path(tempfile.mkdtemp(prefix="conformance-"))
     logs.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     tests = tests or arrangement.files
+    if arrangement.worker is None:
+        return _run_together(arrangement, servers, list(tests), list(arguments), logs)
     for file in dict.fromkeys(test.partition("::")[0] for test in tests):
         chosen = [test for test in tests if test.partition("::")[0] == file]
-        outcomes += _run_file(arrangement, servers, chosen, list(arguments), logs)
+        outcomes += _run_together(arrangement, servers, chosen, list(arguments), logs)
     return outcomes
 
 
-def _run_file(
+def _run_together(
     arrangement: Arrangement, servers: Servers, tests: list[str], arguments: list[str], logs: Path
 ) -> list[Outcome]:
-    stem = f"{arrangement.name}-{Path(tests[0].partition('::')[0]).stem}"
+    stem = arrangement.name
+    if arrangement.worker:
+        stem += "-" + Path(tests[0].partition("::")[0]).stem
     report, output = logs / f"{stem}.jsonl", logs / f"{stem}.log"
     report.unlink(missing_ok=True)
     exclude = logs / f"{stem}.exclude"
