@@ -79,8 +79,10 @@ def test_our_client_and_our_worker(worker: WorkerProcess, app: App) -> None:
     with pytest.raises(NotImplementedError, match="does not support chords"):
         app.backend.ensure_chords_allowed()
 
+    add = app.task(name="jobs.add")(lambda x, y: x + y)
+
     async def together() -> list[Any]:
-        sent = [app.send_task("jobs.add", (number, 2)) for number in range(10)]
+        sent = [await add.aapply_async((number, 2)) for number in range(10)]
         return await asyncio.gather(*(result.aget(timeout=WAIT) for result in sent))
 
     assert asyncio.run(together()) == [number + 2 for number in range(10)]

@@ -351,6 +351,14 @@ class Task(CanvasMethods, Generic[P, R]):
         )
         return result
 
+    async def aapply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[R]:
+        """As `apply_async`, for coroutines: the broker is waited for in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+
     def prepare_call(
         self, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> tuple[Any, Any, dict[str, Any]]:
