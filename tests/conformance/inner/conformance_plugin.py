@@ -26,9 +26,12 @@ from typing import Any
 import pytest
 
 if os.environ.get("CONFORMANCE_CLIENT") == "taskyard":
+    import absent
+
     from taskyard import as_celery
 
     as_celery.install()
+    absent.install()
 
 _RANKS = ("passed", "xfailed", "skipped", "xpassed", "failed")
 

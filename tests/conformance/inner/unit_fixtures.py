@@ -15,11 +15,9 @@ from importlib import import_module
 from typing import Any
 from unittest.mock import MagicMock, Mock, patch
 
-import absent  # type: ignore[import-not-found]
 import pytest
 from kombu import Queue
 
-absent.install()
 mocks = import_module("celery.contrib.testing.mocks")
 testing_app = import_module("celery.contrib.testing.app")
 sys.modules["t.unit.conftest"] = sys.modules[__name__]
