@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import celery.canvas
@@ -12,6 +13,13 @@ import taskyard.canvas
 from tests.integration.canvas.conftest import WAIT, celery_client_of, client_of
 
 pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(autouse=True)
+def no_result_outlives_the_server() -> Iterator[None]:
+    """Celery's results unsubscribe when they are collected, and wait long for a server that has ended."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize(
