@@ -11,7 +11,7 @@ from kombu.exceptions import ContentDisallowed
 
 from taskyard import App
 from taskyard.context import Request
-from taskyard.errors import BackendGetMetaError, BackendStoreError, ChordError, TaskRevokedError
+from taskyard.errors import BackendGetMetaError, BackendStoreError, ChordError, Reject, TaskRevokedError
 from taskyard.execution.job import Job
 from taskyard.execution.recorder import Recorder
 from taskyard.loop import Loop
@@ -216,6 +216,37 @@ def test_the_child_stores_where_the_parent_cannot(app: App) -> None:
     other = Request({"id": "2"}, embed={"chain": [step("3")]}, called_directly=False)
     recorder.failed(job()._replace(id="2"), None, other, KeyError("no"), "text")
     assert [app.AsyncResult(name).state for name in "23"] == [FAILURE, FAILURE]
+
+
+def test_a_child_waits_for_its_store(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    from taskyard.execution import recorder as module
+
+    backend: Any = app.backend
+    monkeypatch.setattr(backend, "exception_safe_to_retry", lambda error: isinstance(error, OSError))
+    failures = [OSError("away")] * 3
+    store = backend._store_result
+
+    def sometimes(*args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return store(*args, **options)
+
+    monkeypatch.setattr(backend, "_store_result", sometimes)
+    slept: list[float] = []
+    monkeypatch.setattr(module, "sleep", slept.append)
+    recorder = Recorder(app, "w1", store=True)
+    request = Request(job().headers, called_directly=False)
+    assert recorder.succeeded(job(), None, request, 7) == []  # type: ignore[arg-type]
+    assert app.AsyncResult("1").get(timeout=1) == 7
+    assert slept == [0.2, 0.4, 0.8]
+    failures.append(OSError("away"))
+    assert recorder.retried(job(), None, request, None, "") == []  # type: ignore[arg-type]
+    assert len(slept) == 3  # nobody waits for a state on the way
+    failures.append(OSError("away"))
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1)
+    with pytest.raises(Reject) as caught:
+        recorder.succeeded(job(), None, request, 7)  # type: ignore[arg-type]
+    assert caught.value.requeue is True
 
 
 def test_the_parent_hands_on_what_redis_stores() -> None:

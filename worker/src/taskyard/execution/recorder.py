@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import BackendError, Reject
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
     from taskyard.execution.job import Job
     from taskyard.task import Task
 
+logger = logging.getLogger("taskyard.task")
+
+#: Seconds for which a store that is away is tried again, and between two attempts.
+_PATIENCE_SECONDS = 600.0
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 10.0
+
 #: (task id, JSON), for the parent to store before it settles the message.
 Results = list[tuple[str, bytes]]
 
@@ -26,7 +35,8 @@ class Recorder:
     """Turns the states of tasks into results.
 
     Where the worker's parent stores them, they are handed to it; elsewhere, and for tasks of a chord, they
-    are stored here and now through the app's store.  While that is away the message goes back to its queue.
+    are stored here and now through the app's store.  Should that be away for long, the message goes back to
+    its queue.
     """
 
     def __init__(self, app: App, hostname: str, *, store: bool) -> None:
@@ -61,7 +71,7 @@ class Recorder:
         """The task has begun."""
         meta = {"pid": os.getpid(), "hostname": self._hostname}
         if self._here:
-            return self._now(lambda: self._backend.store_result(job.id, meta, STARTED, request=request))
+            return self._tell(lambda: self._backend.store_result(job.id, meta, STARTED, request=request))
         return [(job.id, self._meta(job, request, STARTED, meta))]
 
     def succeeded(self, job: Job, task: Task[..., Any], request: Request, value: Any) -> Results:
@@ -80,7 +90,7 @@ class Recorder:
         if not self.keeps_error(task, request):
             return []
         if self._here:
-            return self._now(lambda: self._backend.mark_as_retry(job.id, reason, text, request=request))
+            return self._tell(lambda: self._backend.mark_as_retry(job.id, reason, text, request=request))
         return [(job.id, self._meta(job, request, RETRY, reason, text))]
 
     def failed(
@@ -118,13 +128,35 @@ class Recorder:
         self._backend.fail_chain(request.chain, error, text, store_result=self._store)
 
     def _now(self, store: Callable[[], Any]) -> Results:
+        """Store what must not be lost: while the store is away, this task's place in the pool is kept."""
+        deadline = monotonic() + _PATIENCE_SECONDS
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                store()
+            except Exception as error:
+                if not self._is_away(error):
+                    raise
+                if monotonic() > deadline:
+                    raise Reject(error, requeue=True) from error
+                logger.warning("The result store is away (%s), tried again in %.1f s", error, pause)
+                sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                return []
+
+    def _tell(self, store: Callable[[], Any]) -> Results:
+        """Store what is good to know."""
         try:
             store()
         except Exception as error:
-            if isinstance(error, BackendError) or self._backend.exception_safe_to_retry(error):
-                raise Reject(error, requeue=True) from error
-            raise
+            if not self._is_away(error):
+                raise
+            logger.warning("The result store is away (%s), a state is not stored", error)
         return []
+
+    def _is_away(self, error: Exception) -> bool:
+        return isinstance(error, BackendError) or self._backend.exception_safe_to_retry(error)
 
     def _error_meta(self, job: Job, request: Request, error: BaseException, text: str | None) -> bytes:
         try:
