@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from taskyard import App
+from taskyard import App, signals
 from taskyard.canvas import chain, group
 from taskyard.errors import BrokerDisconnected, ImproperlyConfigured
-from taskyard.execution.job import ACK, REQUEUE, Job, Outcome
+from taskyard.execution.job import ACK, REJECT, REQUEUE, Job, Outcome
 from taskyard.execution.runner import Runner
 from taskyard.message.codec import dump_json
 
@@ -100,6 +100,29 @@ def test_error_links_of_both_styles(app: App, sent: list[Any]) -> None:
     ((task_id, error),) = called
     assert (task_id, type(error)) == ("the-id", TypeError)
     assert [(message.task, message.args) for message in sent] == [("old_style", ["the-id"])]
+
+
+def test_an_end_that_cannot_be_recorded_is_an_internal_error(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def receiver(**named: Any) -> None:
+        seen.append((named["sender"].name, named["task_id"], named["exception"]))
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(type(app.backend), "store_result", broken)
+    signals.task_internal_error.connect(receiver)
+    try:
+        outcome = run(app, "add", 1, 2)
+    finally:
+        signals.task_internal_error.disconnect(receiver)
+    assert (outcome.disposition, outcome.state) == (REJECT, "FAILURE")
+    assert "broken" in outcome.reason
+    ((task, task_id, error),) = seen
+    assert (task, task_id, str(error)) == ("add", "the-id", "broken")
 
 
 def replacing(app: App, make: Any, **embed: Any) -> Outcome:

@@ -204,6 +204,8 @@ class Runner:
             outcome = self._raised(attempt, error)
         except Reject as refused:  # the result store is away
             outcome = self._raised(attempt, refused)
+        except Exception as second:
+            outcome = self._internal_error(attempt, second)
         self._end(attempt, outcome.state, error)
         return outcome
 
@@ -285,6 +287,28 @@ class Runner:
             due = time() + error.seconds
             return Outcome(job.seq, POSTPONED, "POSTPONED", [], runtime, error.reason, due=due)
         return self._failed(attempt, error, runtime)
+
+    def _internal_error(self, attempt: Attempt, error: Exception) -> Outcome:
+        """What became of the task could not be recorded, and trying again would not help."""
+        job, task, request = attempt.job, attempt.task, attempt.request
+        einfo = ExceptionInfo(error, internal=True)
+        name = request.shadow or job.name
+        logger.critical("Task %s[%s] INTERNAL ERROR: %s\n%s", name, job.id, safe_repr(error), einfo.traceback)
+        if signals.task_internal_error:
+            signals.task_internal_error.send(
+                sender=task,
+                task_id=job.id,
+                args=request.args,
+                kwargs=request.kwargs,
+                request=request,
+                exception=error,
+                traceback=error.__traceback__,
+                einfo=einfo,
+            )
+        reason = f"its end could not be recorded: {safe_repr(error)}"
+        runtime = monotonic() - attempt.began
+        report = (safe_repr(error), einfo.traceback)
+        return Outcome(job.seq, REJECT, FAILURE, [], runtime, reason, report=report)
 
     def _maybe_autoretry(self, task: Task[..., Any], error: BaseException) -> BaseException:
         """The Retry that the task's options ask for, or the error itself."""
