@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from taskyard.canvas_methods import CanvasMethods
 from taskyard.context import Context, Request, current, enter, leave, request_of
-from taskyard.errors import MaxRetriesExceededError, Reject, Retry
+from taskyard.errors import BrokerError, MaxRetriesExceededError, Reject, Retry
 from taskyard.request_stack import RequestStack
 from taskyard.shared import get_current_app
 
@@ -148,6 +148,8 @@ class Task(CanvasMethods, Generic[P, R]):
     from_config: ClassVar[tuple[tuple[str, str], ...]] = FROM_CONFIG
 
     MaxRetriesExceededError = MaxRetriesExceededError
+    #: What sending raises when the broker stays away.
+    OperationalError = BrokerError
 
     #: Where the function stands, to tell a reload from a clash of names.
     origin: str = ""

@@ -91,10 +91,7 @@ class Producer:
                     attempts = self._attempts(policy, retry)
                     pause = float(policy.get("interval_start") or 0.0)
                 if attempts <= 0:
-                    if line is None and isinstance(error, BrokerDisconnected):
-                        raise
-                    url = without_password(self._settings.effective_write_url() if line is None else line.url)
-                    raise BrokerDisconnected(f"cannot publish to {url}: {error}") from error
+                    raise self._unreachable(error, line) from error
                 attempts -= 1
                 time.sleep(pause)
                 step, longest = policy.get("interval_step", 0.2), policy.get("interval_max", 1)
@@ -102,6 +99,14 @@ class Producer:
             else:
                 self._lines.give_back(line)
                 return
+
+    def _unreachable(self, error: BaseException, line: Line | None) -> Exception:
+        from taskyard.client.unreachable import BrokerUnreachable
+
+        if line is None and isinstance(error, BrokerDisconnected):
+            return BrokerUnreachable(str(error))
+        url = without_password(self._settings.effective_write_url() if line is None else line.url)
+        return BrokerUnreachable(f"cannot publish to {url}: {error}")
 
     def _attempts(self, policy: dict[str, Any], retry: bool | None) -> float:
         if not (self._settings.task_publish_retry if retry is None else retry):
