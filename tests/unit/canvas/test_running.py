@@ -125,6 +125,22 @@ def test_an_end_that_cannot_be_recorded_is_an_internal_error(
     assert (task, task_id, str(error)) == ("add", "the-id", "broken")
 
 
+def test_a_task_with_a_store_of_its_own(app: App) -> None:
+    kept: list[Any] = []
+
+    class Store(type(app.backend)):  # type: ignore[misc]
+        def store_result(self, task_id: str, result: Any, state: str, **options: Any) -> Any:
+            kept.append((state, result))
+
+    own = app.task(name="own", shared=False)(lambda x: 1 / x)
+    own.backend = Store(app)
+    run(app, "own", 1)
+    run(app, "own", 0)
+    assert kept[0] == ("SUCCESS", 1.0)
+    assert (kept[1][0], type(kept[1][1])) == ("FAILURE", ZeroDivisionError)
+    assert app.backend.get_state("the-id") == "PENDING"
+
+
 def replacing(app: App, make: Any, **embed: Any) -> Outcome:
     app.task(name="replaced", bind=True, shared=False)(lambda self: self.replace(make()))
     headers = {"group": "g", "group_index": 4, "replaced_task_nesting": 1}

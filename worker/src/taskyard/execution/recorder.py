@@ -53,7 +53,7 @@ class Recorder:
 
     def keeps_result(self, task: Task[..., Any] | None, request: Request) -> bool:
         """Whether a success is kept: the message says so, else the task, else the app."""
-        if not self._store:
+        if not self._store and (task is None or task._backend is None):
             return False
         explicit = request.message_headers.get("ignore_result")
         if explicit is None:
@@ -77,9 +77,9 @@ class Recorder:
     def succeeded(self, job: Job, task: Task[..., Any], request: Request, value: Any) -> Results:
         """The task has returned."""
         keeps = self.keeps_result(task, request)
-        if self._here or request.chord:
+        if self._here or request.chord or task._backend is not None:
             return self._now(
-                lambda: self._backend.mark_as_done(job.id, value, request=request, store_result=keeps)
+                lambda: task.backend.mark_as_done(job.id, value, request=request, store_result=keeps)
             )
         return [(job.id, self._meta(job, request, SUCCESS, value))] if keeps else []
 
@@ -89,8 +89,8 @@ class Recorder:
         """The task was sent again."""
         if not self.keeps_error(task, request):
             return []
-        if self._here:
-            return self._tell(lambda: self._backend.mark_as_retry(job.id, reason, text, request=request))
+        if self._here or task._backend is not None:
+            return self._tell(lambda: task.backend.mark_as_retry(job.id, reason, text, request=request))
         return [(job.id, self._meta(job, request, RETRY, reason, text))]
 
     def failed(
@@ -104,8 +104,10 @@ class Recorder:
         """The task has failed, and with it the steps of its chain that will never run."""
         keeps = self.keeps_error(task, request)
         chain = request.chain
-        if self._here or request.chord or (chain and any(map(_has_chord, chain))):
-            return self._now(lambda: self._fail(job, request, error, text, keeps))
+        own = task is not None and task._backend is not None
+        if own or self._here or request.chord or (chain and any(map(_has_chord, chain))):
+            backend = task.backend if task is not None else self._backend
+            return self._now(lambda: self._fail(backend, job, request, error, text, keeps))
         results = [(job.id, self._error_meta(job, request, error, text))] if keeps else []
         for signature in (chain or ()) if self._store else ():
             task_id = (signature.get("options") or {}).get("task_id")
@@ -117,15 +119,23 @@ class Recorder:
     def _backend(self) -> Any:
         return self._app.backend
 
-    def _fail(self, job: Job, request: Request, error: BaseException, text: str | None, keeps: bool) -> None:
+    def _fail(
+        self,
+        backend: Any,
+        job: Job,
+        request: Request,
+        error: BaseException,
+        text: str | None,
+        keeps: bool,
+    ) -> None:
         if keeps:
             try:
-                self._backend.store_result(job.id, error, FAILURE, traceback=text, request=request)
+                backend.store_result(job.id, error, FAILURE, traceback=text, request=request)
             except (TypeError, ValueError) as second:  # extended arguments that have no JSON form
-                self._backend.store_result(job.id, second, FAILURE, traceback=text)
+                backend.store_result(job.id, second, FAILURE, traceback=text)
         if request.chord:
-            self._backend.on_chord_part_return(request, FAILURE, error)
-        self._backend.fail_chain(request.chain, error, text, store_result=self._store)
+            backend.on_chord_part_return(request, FAILURE, error)
+        backend.fail_chain(request.chain, error, text, store_result=self._store)
 
     def _now(self, store: Callable[[], Any]) -> Results:
         """Store what must not be lost: while the store is away, this task's place in the pool is kept."""
