@@ -43,7 +43,7 @@ class Burial:
         held = self.qos._delivered.get(delivery_tag)
         self._bury(delivery_tag, parse(held.text) if held is not None and held.queue else {}, reason)
 
-    def _receive(
+    def _open_message(
         self, tag: str, queue: str, text: bytes, mark: Callable[[Envelope], bool] | None = None
     ) -> Any:
         """The message for a consumer, now held; None when it went to the dead letters.

@@ -146,7 +146,7 @@ class Channel(Burial, QueueChannel):
                 envelope["headers"][COUNT] = row.lost
             return bool(row.lost)
 
-        return self._receive(str(row.id), row.queue, row.envelope, mark if row.redelivered else None)
+        return self._open_message(str(row.id), row.queue, row.envelope, mark if row.redelivered else None)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message of the queue at once, or None."""

@@ -130,7 +130,7 @@ class Channel(Burial, QueueChannel):
 
     def _message(self, taken: Taken) -> Any:
         """The message for a consumer, now held; None when it went elsewhere."""
-        return self._receive(taken.tag, taken.queue, taken.text)
+        return self._open_message(taken.tag, taken.queue, taken.text)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message of the queue at once, or None."""
