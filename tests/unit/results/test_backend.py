@@ -202,6 +202,14 @@ def test_a_chord_that_counts(app: App) -> None:
     assert GroupResult.restore("g", app=app) is None
 
 
+def task_of(app: App) -> Any:
+    @app.task(name="t")
+    def nothing() -> None:
+        pass
+
+    return nothing
+
+
 def job(name: str = "t", **headers: Any) -> Job:
     return Job(1, name, "1", b"", None, None, {"id": "1", "task": name, **headers}, {}, {})
 
@@ -211,7 +219,7 @@ def test_the_child_stores_where_the_parent_cannot(app: App) -> None:
     request = Request(job().headers, called_directly=False)
     assert recorder.started(job(), request) == []
     assert app.AsyncResult("1").state == STARTED
-    assert recorder.succeeded(job(), None, request, 7) == []  # type: ignore[arg-type]
+    assert recorder.succeeded(job(), task_of(app), request, 7) == []
     assert app.AsyncResult("1").get(timeout=1) == 7
     other = Request({"id": "2"}, embed={"chain": [step("3")]}, called_directly=False)
     recorder.failed(job()._replace(id="2"), None, other, KeyError("no"), "text")
@@ -236,16 +244,16 @@ def test_a_child_waits_for_its_store(app: App, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "sleep", slept.append)
     recorder = Recorder(app, "w1", store=True)
     request = Request(job().headers, called_directly=False)
-    assert recorder.succeeded(job(), None, request, 7) == []  # type: ignore[arg-type]
+    assert recorder.succeeded(job(), task_of(app), request, 7) == []
     assert app.AsyncResult("1").get(timeout=1) == 7
     assert slept == [0.2, 0.4, 0.8]
     failures.append(OSError("away"))
-    assert recorder.retried(job(), None, request, None, "") == []  # type: ignore[arg-type]
+    assert recorder.retried(job(), task_of(app), request, None, "") == []
     assert len(slept) == 3  # nobody waits for a state on the way
     failures.append(OSError("away"))
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1)
     with pytest.raises(Reject) as caught:
-        recorder.succeeded(job(), None, request, 7)  # type: ignore[arg-type]
+        recorder.succeeded(job(), task_of(app), request, 7)
     assert caught.value.requeue is True
 
 
@@ -253,7 +261,7 @@ def test_the_parent_hands_on_what_redis_stores() -> None:
     app = App("r", broker="memory://", backend="redis://nowhere.invalid")
     recorder = Recorder(app, "w1", store=True)
     request = Request(job().headers, embed={"chain": [step("3")]}, called_directly=False)
-    ((name, meta),) = recorder.succeeded(job(), None, request, AsyncResult("9", app=app))  # type: ignore[arg-type]
+    ((name, meta),) = recorder.succeeded(job(), task_of(app), request, AsyncResult("9", app=app))
     assert name == "1"
     assert b'"result":[["9",null],null]' in meta
     failed = recorder.failed(job(), None, request, KeyError("no"), "text")

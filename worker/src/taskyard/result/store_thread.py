@@ -22,6 +22,7 @@ from taskyard.result.states import REVOKED
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.loop import Loop
+    from taskyard.result.backend import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class StoreThread:
             try:
                 self._mark(verdict, request)
             except Exception as error:
-                retriable = self._app.backend.exception_safe_to_retry(error)
+                retriable = self._backend(verdict).exception_safe_to_retry(error)
                 if not retriable or monotonic() > deadline or self._closed.wait(pause):
                     logger.exception("The end of task %s could not be stored", verdict.task_id)
                     return
@@ -112,7 +113,7 @@ class StoreThread:
                 return
 
     def _mark(self, verdict: Verdict, request: Request | None) -> None:
-        backend = self._app.backend
+        backend = self._backend(verdict)
         if verdict.state == REVOKED:
             reason = str(verdict.error)
             backend.mark_as_revoked(verdict.task_id, reason, request=request, store_result=verdict.store)
@@ -120,6 +121,11 @@ class StoreThread:
             backend.mark_as_failure(
                 verdict.task_id, verdict.error, request=request, store_result=verdict.store
             )
+
+    def _backend(self, verdict: Verdict) -> Backend:
+        """The task's own store, or the app's."""
+        task = self._app.tasks.find(str(verdict.headers.get("task")))
+        return self._app.backend if task is None else task.backend
 
     def _request(self, verdict: Verdict) -> Request | None:
         try:
