@@ -16,7 +16,7 @@ from tests.conformance.pains.harness import Cluster, wait_until
 WAIT = 120
 
 
-@pytest.fixture(params=["redis", "amqp"])
+@pytest.fixture(params=["redis", pytest.param("amqp", marks=pytest.mark.slow)])
 def mixed(
     request: pytest.FixtureRequest, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> Iterator[Cluster]:

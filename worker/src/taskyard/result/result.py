@@ -127,16 +127,22 @@ class AsyncResult(ResultBase, Generic[R]):
         if self._cache:
             value: R = self.maybe_throw(propagate=propagate, callback=callback)
             return value
-        final: R = self.backend.wait_for_pending(
-            self,
-            timeout=timeout,
-            interval=interval,
-            no_ack=no_ack,
-            on_message=on_message,
-            on_interval=each_interval,
-            callback=callback,
-            propagate=propagate,
-        )
+        try:
+            final: R = self.backend.wait_for_pending(
+                self,
+                timeout=timeout,
+                interval=interval,
+                no_ack=no_ack,
+                on_message=on_message,
+                on_interval=each_interval,
+                callback=callback,
+                propagate=propagate,
+            )
+        except Exception:
+            # A chord's own error says only that a part has failed: why, its parent knows.
+            if each_interval is not on_interval and self._cache:
+                self._raise_error_of_parents()
+            raise
         return final
 
     wait = get
