@@ -27,7 +27,7 @@ def cluster(
     request: pytest.FixtureRequest, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> Iterator[Cluster]:
     broker = redis_url if request.param == "redis" else request.getfixturevalue("vhost").url
-    made = Cluster("taskyard", tmp_path, broker, redis_url, LEASE_SECONDS="2")
+    made = Cluster("taskyard", tmp_path, broker, redis_url)
     yield made
     made.close()
 
