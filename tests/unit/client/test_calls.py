@@ -13,6 +13,7 @@ from taskyard import App, signals
 from taskyard.broker.lines import Lines
 from taskyard.context import Context, enter, leave
 from taskyard.errors import AlwaysEagerIgnored, BrokerDisconnected
+from taskyard.events.dispatcher import EventDispatcher
 from tests.unit.client.conftest import Sent
 
 
@@ -221,3 +222,19 @@ def test_the_body_is_celerys(app: App, sent: list[Sent]) -> None:
         "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
         "replaced_task_nesting", "stamped_headers", "stamps",
     ]  # fmt: skip
+
+
+def test_the_sent_event(app: App, sent: list[Sent], monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Any] = []
+
+    def publish(self: Any, type: str, fields: Any, producer: Any, **options: Any) -> None:
+        events.append((type, fields, options))
+
+    monkeypatch.setattr(EventDispatcher, "publish", publish)
+    app.send_task("t", (1,))
+    app.conf.task_send_sent_event = True
+    result = app.send_task("t", (1,), queue="q", retry=False)
+    [(kind, event, options)] = events
+    assert (kind, event["uuid"], event["name"], event["args"]) == ("task-sent", result.id, "t", "(1,)")
+    assert (event["queue"], event["routing_key"], event["exchange"]) == ("q", "q", "")
+    assert (options["retry"], options["retry_policy"]["max_retries"]) == (False, 3)

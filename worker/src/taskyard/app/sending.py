@@ -377,7 +377,13 @@ class Sending(AppState):
         }
         app: Any = self
         with app.producer_or_acquire() as producer:
-            app.events.Dispatcher(enabled=False).publish("task-sent", fields, producer)
+            app.events.Dispatcher(enabled=False).publish(
+                "task-sent",
+                fields,
+                producer,
+                retry=self.conf.task_publish_retry if composed.retry is None else composed.retry,
+                retry_policy={**self.conf.task_publish_retry_policy, **(composed.retry_policy or {})},
+            )
 
     def _publish_over(self, producer: Any, connection: Any, composed: Composed) -> None:
         """Publish with a kombu producer (or on a connection) of the caller's."""
