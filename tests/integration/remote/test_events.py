@@ -70,14 +70,17 @@ def test_a_task_s_life_in_events(
         )
         good = client.send_task("remote_jobs.add", (2, 3))
         bad = client.send_task("remote_jobs.fail")
-        late = client.send_task("remote_jobs.add", (1, 1), expires=-1)
+        # RabbitMQ itself drops what has expired, unless it can deliver it at once.
+        drops = broker.kind == "amqp"
+        late = None if drops else client.send_task("remote_jobs.add", (1, 1), expires=-1)
         long = client.send_task("remote_jobs.nap", (60,))
         wait_until(lambda: "task-started" in types_of(events, long.id), what="it runs")
         client.control.revoke(long.id, terminate=True, signal="KILL")
         wait_until(lambda: "task-revoked" in types_of(events, long.id), what="it is ended")
         wait_until(lambda: "task-failed" in types_of(events, bad.id), what="it has failed")
         wait_until(lambda: "task-succeeded" in types_of(events, good.id), what="it is done")
-        wait_until(lambda: "task-revoked" in types_of(events, late.id), what="it is late")
+        if late is not None:
+            wait_until(lambda: "task-revoked" in types_of(events, late.id), what="it is late")
     assert types_of(events, good.id) == ["task-received", "task-started", "task-succeeded"]
     assert types_of(events, bad.id) == ["task-received", "task-started", "task-failed"]
     received, started, succeeded = [event for event in events if event.get("uuid") == good.id]
@@ -93,7 +96,8 @@ def test_a_task_s_life_in_events(
     assert "in fail" in failed["traceback"]
     revoked = {event["uuid"]: event for event in events if event["type"] == "task-revoked"}
     assert (revoked[long.id]["terminated"], revoked[long.id]["signum"]) == (True, 9)
-    assert (revoked[late.id]["terminated"], revoked[late.id]["expired"]) == (False, True)
+    if late is not None:
+        assert (revoked[late.id]["terminated"], revoked[late.id]["expired"]) == (False, True)
     beat = next(event for event in events if event["type"] == "worker-heartbeat")
     assert beat["hostname"] == NODE
     assert beat["freq"] == 2.0
