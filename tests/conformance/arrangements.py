@@ -105,7 +105,7 @@ class Servers:
         if broker == "redis":
             return {"TEST_BROKER": redis, "TEST_BACKEND": redis, **common}
         if self._rabbitmq is None:
-            self._rabbitmq = self._stack.enter_context(RabbitMQServer(management=False))
+            self._rabbitmq = self._stack.enter_context(RabbitMQServer())
         url = self._rabbitmq.url().replace("amqp://", "pyamqp://").rstrip("/") + "//"
         return {"TEST_BROKER": url, "TEST_BACKEND": "rpc", **common}
 

@@ -44,8 +44,6 @@ BODIES = (
 TYPES = st.sampled_from(
     ["application/json"] * 6 + ["application/x-python-serialize", "text/plain", "x/y", ""]
 )
-    ["application/json"] * 6 + ["application/x-python-serialize", "text/plain", "x/y", ""]
-)
 
 
 @pytest.fixture(scope="module")
