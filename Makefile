@@ -38,8 +38,10 @@ integration: $(STAMP) ## Run the tests on real brokers
 	@$(PY) -m tests.tiers integration
 
 conformance: $(STAMP) ## Run Celery's own suites, the pains and KILLS=n random kills (an hour)
-	@KILLS=$(or $(KILLS),100) $(PY) -m pytest tests/conformance --ignore=tests/conformance/test_fast.py -q
-	@$(PY) -m tests.conformance
+	@$(PY) -c 'from tests.tiers import install_servers; install_servers()'
+	@status=0; export KILLS=$(or $(KILLS),100); \
+	$(PY) -m pytest tests/conformance --ignore=tests/conformance/test_fast.py -q || status=1; \
+	$(PY) -m tests.conformance || status=1; exit $$status
 
 e2e: $(STAMP) ## Run the tests on a real Kubernetes cluster
 	@$(PY) -m tests.tiers e2e
