@@ -73,6 +73,9 @@ class AmqpLink(Link):
         self._arrived: list[Delivery] = []
         #: Originals of copies that RabbitMQ refused.
         self._refused_tags: list[int] = []
+        #: Originals that are rejected when their copies are confirmed, and those whose turn it is.
+        self._to_reject: set[int] = set()
+        self._rejected_tags: list[int] = []
 
     def open(self) -> None:
         """Also take part in the delays that Celery clients ask of RabbitMQ itself (broker/delayed.py)."""
@@ -179,10 +182,12 @@ class AmqpLink(Link):
         self._window.done(delivery.tag)
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """Publish a copy that says why to the dead-letter queue, then acknowledge.
+        """Publish a copy that says why to the dead-letter queue, then settle the original.
 
-        A queue that was declared with a dead-letter exchange, and for which no other rule holds, keeps
-        RabbitMQ's way: rejected, without our reason.
+        Where a rule names the dead-letter queue it is acknowledged. A queue that was declared here with a
+        dead-letter exchange keeps RabbitMQ's way: rejected, without our reason. Of any other queue it is not
+        known whether RabbitMQ has one for it (by a policy, or from whoever declared it): the copy makes sure
+        that nothing is lost, and the rejection that such an exchange gets what it is there for.
         """
         target = self._grave(delivery.queue)
         if target is None:
@@ -194,6 +199,8 @@ class AmqpLink(Link):
             self._graves.add(target)
         count = delivery.headers.get("x-delivery-count") or delivery.headers.get("x-taskyard-deliveries")
         death = death_of(reason, delivery.queue, (count if isinstance(count, int) else 0) + 1)
+        if delivery.queue not in self._dead_letters:
+            self._to_reject.add(delivery.tag)
         self._replace(delivery, target, {**delivery.headers, DEATH: death}, copied=_LASTING)
         logger.warning("a message of queue %r went to %r: %s", delivery.queue, target, reason)
 
@@ -260,11 +267,17 @@ class AmqpLink(Link):
 
     def _confirmed(self, sequence: int, multiple: bool) -> None:
         for tag in self._answered(sequence, multiple):
-            self._window.done(tag)
+            if tag in self._to_reject:
+                self._to_reject.discard(tag)
+                self._window.forget(tag)
+                self._rejected_tags.append(tag)
+            else:
+                self._window.done(tag)
 
     def _refused(self, sequence: int, multiple: bool) -> None:
         for tag in self._answered(sequence, multiple):
             logger.warning("RabbitMQ refused a copy of message %s, which goes back to its queue", tag)
+            self._to_reject.discard(tag)
             self._window.forget(tag)
             self._refused_tags.append(tag)
 
@@ -280,6 +293,8 @@ class AmqpLink(Link):
             self._hand_over()
         while self._refused_tags:
             self.channel.basic_reject(self._refused_tags.pop(), requeue=True)
+        while self._rejected_tags:
+            self.channel.basic_reject(self._rejected_tags.pop(), requeue=False)
         self._window.flush(self.channel.basic_ack)
         if self._reader is not None:
             self._reader.look_again()
