@@ -403,3 +403,12 @@ def test_retry_says_when() -> None:
     assert str(Retry("own words", KeyError("x"))) == "own words"
     assert Retry(when=3).humanize() == "in 3s"
     assert Retry(exc="as text").excs == "as text"
+
+
+def test_how_often_a_task_is_retried_is_the_apps_setting_where_the_task_says_nothing() -> None:
+    app = App("retries", task_max_retries=7, task_default_retry_delay=5)
+    plain = app.task(lambda: None)
+    forever = app.task(name="forever", max_retries=None)(lambda: None)
+    assert (plain.max_retries, plain.default_retry_delay) == (7, 5)
+    assert (forever.max_retries, forever.default_retry_delay) == (None, 5)
+    assert (Task.max_retries, Task.default_retry_delay) == (3, 180)

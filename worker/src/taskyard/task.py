@@ -64,15 +64,23 @@ FROM_CONFIG = (
 )
 
 
+#: The same for options of which None is a value too; the last is what holds without an app.
+FROM_CONFIG_UNLESS_SET = (
+    ("max_retries", "task_max_retries", 3),
+    ("default_retry_delay", "task_default_retry_delay", 180),
+)
+
+
 class _FromConfig:
     """An option that is the app's setting where the task has none; `bind` puts the value in its place."""
 
-    def __init__(self, setting: str) -> None:
+    def __init__(self, setting: str, without_app: Any = None) -> None:
         self._setting = setting
+        self._without_app = without_app
 
     def __get__(self, instance: Any, owner: type[Any]) -> Any:
         app = owner._app
-        return None if app is None else app.conf[self._setting]
+        return self._without_app if app is None else app.conf[self._setting]
 
 
 class _AppOf:
@@ -99,10 +107,10 @@ class Task(CanvasMethods, Generic[P, R]):
     name: str = ""
     #: Check arguments against the signature when the task is called; None: as the app does.
     typing: bool | None = None
-    #: Retries after the first run; None for no limit.
-    max_retries: int | None = 3
-    #: Seconds before a retry that names no time.
-    default_retry_delay: float = 180
+    #: Retries after the first run; None for no limit (setting task_max_retries).
+    max_retries: int | None
+    #: Seconds before a retry that names no time (setting task_default_retry_delay).
+    default_retry_delay: float
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
     #: True or a factor: wait factor * 2**retries seconds, at most `retry_backoff_max`, randomised by
@@ -178,6 +186,9 @@ class Task(CanvasMethods, Generic[P, R]):
         for name, setting in cls.from_config:
             value = getattr(cls, name, None)
             if value is None or isinstance(inspect.getattr_static(cls, name, None), _FromConfig):
+                setattr(cls, name, conf[setting])
+        for name, setting, _ in FROM_CONFIG_UNLESS_SET:
+            if isinstance(inspect.getattr_static(cls, name), _FromConfig):
                 setattr(cls, name, conf[setting])
         both = cls.acks_on_failure_or_timeout
         for half in ("acks_on_failure", "acks_on_timeout"):
@@ -594,6 +605,8 @@ class Task(CanvasMethods, Generic[P, R]):
 
 for _option, _setting in FROM_CONFIG:
     setattr(Task, _option, _FromConfig(_setting))
+for _option, _setting, _default in FROM_CONFIG_UNLESS_SET:
+    setattr(Task, _option, _FromConfig(_setting, _default))
 
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, _EITHER)
