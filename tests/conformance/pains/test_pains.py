@@ -132,9 +132,9 @@ def test_11_a_chord_survives_the_loss_of_a_worker(cluster: MakeCluster) -> None:
     made = cluster()
     worker = made.start()
     chord = _chord(made.side)
-    add, run, total = (made.client.signature(f"pains.{name}") for name in ("add", "run", "total"))
-    slow = run.clone(("header", 3), immutable=True) | add.clone((1, 2), immutable=True)
-    chord([add.clone((1, 1)), slow], total, app=made.client).apply_async()
+    signature = made.client.signature
+    slow = signature("pains.run", ("header", 3)) | signature("pains.add", (1, 2), immutable=True)
+    chord([signature("pains.add", (1, 1)), slow], signature("pains.total"), app=made.client).apply_async()
     wait_until(lambda: made.count("begin")["header"], what="the header's task")
     worker.kill()
     made.start()
