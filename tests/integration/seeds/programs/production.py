@@ -5,11 +5,11 @@ import signal
 import time
 
 import redis
-from taskyard.exceptions import Retry, SoftTimeLimitExceeded
-from taskyard.utils.log import get_task_logger
 
 from taskyard import App as Celery
 from taskyard import Task, shared_task
+from taskyard.exceptions import Retry, SoftTimeLimitExceeded
+from taskyard.utils.log import get_task_logger
 
 logger = get_task_logger(__name__)
 redis_client = redis.StrictRedis.from_url(os.environ["RESULTS"], decode_responses=True)
