@@ -65,6 +65,7 @@ def test_refusals(tmp_path: Path, arguments: list[str], says: str) -> None:
         ({"TASKYARD_DEAD_LETTERS": "{"}, "TASKYARD_DEAD_LETTERS"),
         ({"TASKYARD_GRACE_SECONDS": "long"}, "TASKYARD_GRACE_SECONDS"),
         ({"TASKYARD_HTTP": "nowhere"}, "HOST:PORT"),
+        ({"TASKYARD_BROKER_URL": "sqlite:///tasks.db", "LEASE_SECONDS": "2"}, "lease_seconds"),
     ],
 )
 def test_refusals_of_the_environment(tmp_path: Path, environment: dict[str, str], says: str) -> None:

@@ -16,6 +16,7 @@ from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.names import Names
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import Move, Settlements
+from taskyard.errors import ImproperlyConfigured
 
 NAMES = Names("", "\x06\x16", (0, 3, 6, 9), b"unacked", b"unacked_index")
 
@@ -63,10 +64,12 @@ def test_rules_of_the_lease() -> None:
     assert LeaseRules(3, 3600).beat == 1
     assert LeaseRules(30, 30).renewal == 10
     assert LeaseRules(30, 3600).renewal == 60
-    with pytest.raises(ValueError, match="lease_seconds is 2"):
-        LeaseRules(2, 3600)
-    with pytest.raises(ValueError, match="visibility_timeout is 0"):
-        LeaseRules(30, 0)
+    assert LeaseRules.of({}) == LeaseRules(30, 3600)
+    for wrong in (2, "long", float("nan")):
+        with pytest.raises(ImproperlyConfigured, match="lease_seconds must be"):
+            LeaseRules.of({"lease_seconds": wrong})
+    with pytest.raises(ImproperlyConfigured, match="visibility_timeout must be"):
+        LeaseRules.of({}, 0)
 
 
 @pytest.fixture

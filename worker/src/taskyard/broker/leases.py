@@ -1,7 +1,12 @@
 """How long a worker's silence may last before what it holds is given to others."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from taskyard.errors import ImproperlyConfigured
 
 BEAT_SECONDS: Final = 5.0
 """Most seconds between two signs of life of a worker."""
@@ -17,13 +22,13 @@ class LeaseRules:
     seconds: float
     visibility_timeout: float
 
-    def __post_init__(self) -> None:
-        if self.seconds < 3:
-            raise ValueError(f"transport option lease_seconds is {self.seconds}: it must be 3 or more")
-        if self.visibility_timeout <= 0:
-            raise ValueError(
-                f"transport option visibility_timeout is {self.visibility_timeout}: it must be positive"
-            )
+    @classmethod
+    def of(cls, options: Mapping[str, Any], visibility_timeout: Any = 3600) -> LeaseRules:
+        """The rules that broker_transport_options ask for; ImproperlyConfigured says which cannot be."""
+        return cls(
+            _seconds("lease_seconds", options.get("lease_seconds") or LEASE_SECONDS, 3),
+            _seconds("visibility_timeout", visibility_timeout, 1),
+        )
 
     @property
     def beat(self) -> float:
@@ -34,3 +39,15 @@ class LeaseRules:
     def renewal(self) -> float:
         """Seconds between renewals of the scores that kombu's visibility timeout looks at."""
         return min(60.0, self.visibility_timeout / 3)
+
+
+def _seconds(name: str, value: Any, least: float) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not seconds >= least:
+        raise ImproperlyConfigured(
+            f"broker_transport_options: {name} must be a number of seconds, {least:g} or more, not {value!r}"
+        )
+    return seconds

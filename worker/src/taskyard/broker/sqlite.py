@@ -12,7 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.eventio import ERR, READ, poll
 
 from taskyard.broker.alarm import Alarm
-from taskyard.broker.leases import LEASE_SECONDS, LeaseRules
+from taskyard.broker.leases import LeaseRules
 from taskyard.broker.qos import Held
 from taskyard.broker.sqlite_channel import Channel
 from taskyard.broker.sqlite_session import Session
@@ -68,7 +68,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """The session, opened when it is first needed."""
         if self._session is None or self._session.closed:
             options = self.client.transport_options
-            rules = LeaseRules(float(options.get("lease_seconds") or LEASE_SECONDS), 3600)
+            rules = LeaseRules.of(options)
             store, bell = self.open_store()
             self._session = Session(store, bell, rules, worker_id=options.get("worker_id"))
         return self._session

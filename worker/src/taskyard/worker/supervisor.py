@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from taskyard.broker.connection import without_password
+from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from taskyard.broker.addresses import Addresses
@@ -76,6 +77,8 @@ class Supervisor:
             return self.link is not None
         try:
             link = self._opener(self._addresses.current)
+        except ImproperlyConfigured:  # no later attempt would do better
+            raise
         except Exception as error:
             self._failed(error)
             return False
@@ -86,6 +89,8 @@ class Supervisor:
         try:
             link.register(self._loop)
             self._on_open(link)
+        except ImproperlyConfigured:
+            raise
         except Exception as error:
             self.lost(error)
             return False

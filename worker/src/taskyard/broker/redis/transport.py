@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from taskyard.broker.envelope import DeadLetters
-from taskyard.broker.leases import LEASE_SECONDS, LeaseRules
+from taskyard.broker.leases import LeaseRules
 from taskyard.broker.qos import Held
 from taskyard.broker.redis import handover
 from taskyard.broker.redis.channel import Channel
@@ -69,9 +69,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     def _open_session(self, channel: Any) -> None:
         options = self.client.transport_options
         self._reply_seconds = float(channel.socket_timeout or REPLY_SECONDS)
-        rules = LeaseRules(
-            float(options.get("lease_seconds") or LEASE_SECONDS), float(channel.visibility_timeout)
-        )
+        rules = LeaseRules.of(options, channel.visibility_timeout)
         session = Session(
             channel._get_pool().make_connection(),
             channel.names,
