@@ -15,11 +15,11 @@ from time import monotonic
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "tests"
 
-#: What pytest is told for each tier, run by run. The e2e tests mostly wait, so that several share the two
-#: processors; those of the test cluster itself follow each other on one cluster.
+#: What pytest is told for each tier, run by run. The integration and e2e tests mostly wait, so that several
+#: share the two processors; those of the test cluster itself follow each other on one cluster.
 RUNS = {
     "unit": [["tests/unit", "-n", "2"]],
-    "integration": [["tests/integration", "-n", "2", "--dist", "loadfile"]],
+    "integration": [["tests/integration", "-n", "4", "--dist", "loadfile"]],
     "conformance": [["tests/conformance", "-m", "not slow", "-n", "2"]],
     "e2e": [
         ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "4", "--dist", "loadgroup"],
