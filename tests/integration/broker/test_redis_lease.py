@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskyard.errors import ImproperlyConfigured
 from tests.integration.broker.conftest import Connect
 from tests.integration.broker.consuming import Reader, drain, send, until
 
@@ -287,5 +288,5 @@ def test_settling_what_is_not_held_is_no_error(connect: Connect, store: Any) -> 
 
 
 def test_bad_options_are_named(connect: Connect) -> None:
-    with pytest.raises(ValueError, match="lease_seconds is 1"):
+    with pytest.raises(ImproperlyConfigured, match="lease_seconds must be"):
         Reader(connect(lease_seconds=1), "q")

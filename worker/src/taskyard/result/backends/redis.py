@@ -106,10 +106,7 @@ class RedisBackend(RedisChords, KeyValueBackend):
         self.ensure(lambda: self._set(self.client.pipeline(), key, value, life))
 
     def _set(self, pipe: Any, key: str, value: bytes, life: int) -> None:
-        if life:
-            pipe.setex(key, life, value)
-        else:
-            pipe.set(key, value)
+        pipe.set(key, value, ex=life or None)
         pipe.publish(key, value)
         pipe.execute()
 
