@@ -1,16 +1,28 @@
 """Free TCP ports on the loopback interface."""
 
+import random
 import socket
 from contextlib import ExitStack
+
+#: Below the ports that the kernel gives to outgoing connections, which could take one between our look and the
+#: server's start, and below those of Kubernetes' node ports.
+RANGE = range(12_000, 30_000)
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on at this moment, each a different one."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        ports: list[int] = []
+        for port in random.SystemRandom().sample(RANGE, len(RANGE)):
+            each = stack.enter_context(socket.socket())
+            try:
+                each.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise RuntimeError(f"fewer than {count} of the ports {RANGE.start} to {RANGE.stop - 1} are free")
 
 
 def listening(port: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -42,9 +43,8 @@ class ExternalWorker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        # Not one of those that the kernel gives to outgoing connections.
+        port = random.SystemRandom().randrange(12_000, 30_000)
         node = f"gen{os.getpid()}@{socket.gethostname()}"
         environment = {**os.environ, "TASKYARD_HTTP": f"127.0.0.1:{port}"}
         environment["PYTHONPATH"] = os.environ["CONFORMANCE_WORKER_PATH"]
