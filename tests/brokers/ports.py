@@ -4,8 +4,8 @@ import random
 import socket
 from contextlib import ExitStack
 
-#: Below the ports that the kernel gives to outgoing connections, which could take one between our look and the
-#: server's start, and below those of Kubernetes' node ports.
+#: Below the ports that the kernel gives to outgoing connections, which could take one between our look and
+#: the server's start, and below those of Kubernetes' node ports.
 RANGE = range(12_000, 30_000)
 
 
