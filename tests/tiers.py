@@ -19,7 +19,7 @@ BUILD = ROOT / "build" / "tests"
 #: share the two processors; those of the test cluster itself follow each other on one cluster.
 RUNS = {
     "unit": [["tests/unit", "-n", "2"]],
-    "integration": [["tests/integration", "-n", "4", "--dist", "loadfile"]],
+    "integration": [["tests/integration", "-n", "6", "--dist", "loadfile"]],
     "conformance": [["tests/conformance", "-m", "not slow", "-n", "2"]],
     "e2e": [
         ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "4", "--dist", "loadgroup"],

@@ -39,10 +39,11 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
     scenario.pool(concurrency=16, autoscaling={"minReplicas": 3, "maxReplicas": 3})
     scenario.until_pods(3, state="working")
     before = {pod.name for pod in scenario.watch.ran()}
-    seconds = [70] * 16 + [8] * 32
+    # (long enough for an operator that another test kills meanwhile: a new one watches 30 s before a step down)
+    seconds = [120] * 16 + [8] * 32
     random.Random(1).shuffle(seconds)
     ids = scenario.send([("quickstart.nap", [each]) for each in seconds])
-    long = {id for id, each in zip(ids, seconds, strict=True) if each == 70}
+    long = {id for id, each in zip(ids, seconds, strict=True) if each == 120}
     # When the shorter ones are done the pool needs fewer pods, and one drains that still works
     scenario.kube(
         "patch", "workerpool", "work", "--type=merge", "-p", '{"spec":{"autoscaling":{"minReplicas":0}}}'
@@ -52,7 +53,7 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
         busy = {run.pod for run in scenario.running() if run.id in long}
         return any(pod.state == "draining" and pod.name in busy for pod in scenario.watch.ran())
 
-    until(draining_and_busy, 60, "a draining pod with a task", scenario.explain, every=0.2)
+    until(draining_and_busy, 110, "a draining pod with a task", scenario.explain, every=0.2)
     # and load returns
     scenario.send([("quickstart.nap", [3.0])] * 120)
     # Then the draining pod works again, and none that was not there before ran anything until it did
