@@ -39,7 +39,7 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
     scenario.pool(concurrency=16, autoscaling={"minReplicas": 3, "maxReplicas": 3})
     scenario.until_pods(3, state="working")
     before = {pod.name for pod in scenario.watch.ran()}
-    # (long enough for an operator that another test kills meanwhile: a new one watches 30 s before a step down)
+    # (long enough even if another test kills the operator: a new one watches 30 s before a step down)
     seconds = [120] * 16 + [8] * 32
     random.Random(1).shuffle(seconds)
     ids = scenario.send([("quickstart.nap", [each]) for each in seconds])
