@@ -345,7 +345,7 @@ def test_what_a_pass_leaves_running_is_not_about_its_key(hurry: Run) -> None:
     hurry(main())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     plan=st.lists(
         st.tuples(

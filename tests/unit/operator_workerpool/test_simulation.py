@@ -124,7 +124,7 @@ def settle(operator: Operator, *, replicas: int, limit: float = 600.0) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), script=st.lists(steps(), min_size=3, max_size=25))
 def test_no_task_is_ever_interrupted_and_it_settles(seed: int, script: list[Step]) -> None:
     cluster = Cluster(seed)
@@ -137,7 +137,7 @@ def test_no_task_is_ever_interrupted_and_it_settles(seed: int, script: list[Step
     assert cluster.consuming() == 0
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=11, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), script=st.lists(steps(), min_size=1, max_size=10))
 def test_deleting_the_pool_waits_for_every_task(seed: int, script: list[Step]) -> None:
     cluster = Cluster(seed)
@@ -179,7 +179,7 @@ def until(operator: Operator, what: Any, *, limit: float = 60.0) -> None:
         watched(operator, 0.2)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=11, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_from_zero_straight_to_what_is_needed(seed: int) -> None:
     cluster = Cluster(seed)
@@ -194,7 +194,7 @@ def test_from_zero_straight_to_what_is_needed(seed: int) -> None:
     assert cluster.replicas == MAX
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     lags=st.sampled_from(
@@ -216,7 +216,7 @@ def test_a_replicaset_that_hears_things_in_another_order_kills_nobody(seed: int,
     assert cluster.kills == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(seed=st.integers(0, 2**32), least=st.integers(0, 3))
 def test_draining_workers_come_back_before_any_is_made(seed: int, least: int) -> None:
     cluster = Cluster(seed)
@@ -241,7 +241,7 @@ def test_draining_workers_come_back_before_any_is_made(seed: int, least: int) ->
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     wanted=st.integers(1, 6),
@@ -296,7 +296,7 @@ def test_a_version_that_cannot_start_leaves_the_old_one_working_and_scaled(seed:
     assert status_conditions(cluster)["Degraded"]["status"] == "False"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=11, deadline=None)
 @given(seed=st.integers(0, 2**32), failures=st.integers(1, 40))
 def test_stale_figures_never_scale_down(seed: int, failures: int) -> None:
     cluster = Cluster(seed)

@@ -41,15 +41,19 @@ class MergeError(ValueError):
     """The overlay cannot be merged; the message names the field."""
 
 
-def strategic_merge(base: Mapping[str, Any], overlay: Mapping[str, Any], *, path: str = "") -> dict[str, Any]:
-    """Return `base` with `overlay` over it; neither is changed.
+def strategic_merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overlay` over it; neither is changed, and the result shares nothing with them.
 
     Raises:
         MergeError: where an overlay's value has another shape than what it goes over.
     """
+    return _merge(copy.deepcopy(base), copy.deepcopy(overlay), "")
+
+
+def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any], path: str) -> dict[str, Any]:
     if overlay.get(_DIRECTIVE) == "replace":
-        return {key: copy.deepcopy(value) for key, value in overlay.items() if key != _DIRECTIVE}
-    merged = {key: copy.deepcopy(value) for key, value in base.items()}
+        return {key: value for key, value in overlay.items() if key != _DIRECTIVE}
+    merged = dict(base)
     for key, value in overlay.items():
         if key == _DIRECTIVE:
             raise MergeError(f"{path or 'podTemplate'}.$patch: {value!r} has no meaning here")
@@ -60,7 +64,7 @@ def strategic_merge(base: Mapping[str, Any], overlay: Mapping[str, Any], *, path
             below = merged.get(key)
             if below is not None and not isinstance(below, Mapping):
                 raise MergeError(f"{where} must not be an object")
-            merged[key] = strategic_merge(below or {}, value, path=where)
+            merged[key] = _merge(below or {}, value, where)
         elif isinstance(value, list):
             below = merged.get(key, [])
             if not isinstance(below, list):
@@ -76,7 +80,7 @@ def strategic_merge(base: Mapping[str, Any], overlay: Mapping[str, Any], *, path
 def _merge_list(name: str, base: list[Any], overlay: list[Any], path: str) -> list[Any]:
     key = MERGE_KEYS.get(name)
     if key is None:
-        return copy.deepcopy(overlay)
+        return overlay
     merged: dict[Any, Any] = {entry[key]: entry for entry in base}
     for index, entry in enumerate(overlay):
         where = f"{path}[{index}]"
@@ -92,7 +96,7 @@ def _merge_list(name: str, base: list[Any], overlay: list[Any], path: str) -> li
         kept = _UNIONS.get(name)
         if kept is not None and any(field not in below for field in entry if field not in kept):
             below = {}  # another source than before: the two do not go together
-        merged[identity] = strategic_merge(below, entry, path=where)
+        merged[identity] = _merge(below, entry, where)
     return list(merged.values())
 
 
