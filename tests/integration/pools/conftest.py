@@ -44,7 +44,8 @@ def start(tmp_path: Path, url: str) -> Iterator[Start]:
     def start(*arguments: str, app: str = "pooltasks", ready: bool = True, **options: Any) -> WorkerProcess:
         environment = {"PYTHONPATH": str(APPS), **options.pop("environment", {})}
         options.setdefault("name", f"w{len(workers)}")
-        worker = WorkerProcess(tmp_path, url, *arguments, backend=url, environment=environment, **options)
+        options.setdefault("backend", url)
+        worker = WorkerProcess(tmp_path, url, *arguments, environment=environment, **options)
         worker.command[worker.command.index("jobs")] = app
         workers.append(worker)
         return worker.start(ready)

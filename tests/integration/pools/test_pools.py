@@ -30,7 +30,7 @@ def test_coroutines_functions_and_retries_run_in_every_pool(pool: str, client: A
 
 
 @pytest.mark.parametrize(
-    ("pool", "task"), [(pool, "meet") for pool in LANES] + [("asyncio", "ameet")], ids=str
+    ("pool", "task"), [(pool, task) for pool in LANES for task in ("meet", "ameet")], ids=str
 )
 def test_as_many_at_once_as_it_says_each_in_a_context_of_its_own(
     pool: str, task: str, client: App, start: Start
@@ -50,14 +50,38 @@ def test_processes_share_the_concurrency_of_a_pool(client: App, start: Start) ->
         result.get(timeout=60)
 
 
-@pytest.mark.parametrize(("pool", "prefix"), [("asyncio", "a"), ("gevent", ""), ("eventlet", "")])
-def test_limits_hold_where_jobs_run_side_by_side(pool: str, prefix: str, client: App, start: Start) -> None:
-    worker = start("-P", pool, "-c", "4")
-    hard = client.send_task(f"pooltasks.{prefix}hardly")
-    soft = client.send_task(f"pooltasks.{prefix}softly")
-    assert soft.get(timeout=30) == "caught"
+@pytest.mark.parametrize("store", ["sqlite", "file"])
+def test_coroutines_do_not_wait_while_others_are_stored(
+    store: str, url: str, tmp_path: Path, start: Start
+) -> None:
+    backend = f"db+sqlite:///{tmp_path}/results" if store == "sqlite" else f"file://{tmp_path}"
+    worker = start("-P", "asyncio", "-c", "50", backend=backend, environment={"WATCH_STORES": "1"})
+    client = App("client", broker=url, backend=backend)
+    limited = client.send_task("pooltasks.ahardly")
+    caught = client.send_task("pooltasks.asoftly")
+    results = [client.send_task("pooltasks.ameet", (number, 48)) for number in range(48)]
+    assert {result.get(timeout=60, interval=0.1)[1] for result in results} == set(map(str, range(48)))
+    assert caught.get(timeout=60, interval=0.1) == "caught"
     with pytest.raises(TimeLimitExceeded):
-        hard.get(timeout=30)
+        limited.get(timeout=60, interval=0.1)
+    count = worker.count()
+    assert (count["STARTED in a thread"], count["SUCCESS in a thread"]) == (50, 49)
+    assert not any("in the loop" in line for line in count)
+
+
+@pytest.mark.parametrize(
+    ("pool", "kinds"), [("asyncio", ["a"]), ("gevent", ["", "a"]), ("eventlet", ["", "a"])]
+)
+def test_limits_hold_where_jobs_run_side_by_side(
+    pool: str, kinds: list[str], client: App, start: Start
+) -> None:
+    worker = start("-P", pool, "-c", "4")
+    hard = [client.send_task(f"pooltasks.{prefix}hardly") for prefix in kinds]
+    soft = [client.send_task(f"pooltasks.{prefix}softly") for prefix in kinds]
+    assert [result.get(timeout=30) for result in soft] == ["caught"] * len(kinds)
+    for result in hard:
+        with pytest.raises(TimeLimitExceeded):
+            result.get(timeout=30)
     assert "Hard time limit (0.5s) exceeded for pooltasks" in worker.text()
     children = worker.children()
     assert client.send_task("pooltasks.aadd", (1, 1)).get(timeout=30) == 2
@@ -125,7 +149,7 @@ def test_a_pool_of_the_app_s_own(client: App, start: Start) -> None:
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize(("pool", "task"), [("prefork", "long"), ("asyncio", "along")])
+@pytest.mark.parametrize(("pool", "task"), [("prefork", "long"), ("asyncio", "along"), ("gevent", "along")])
 def test_a_running_task_is_terminated_on_request(pool: str, task: str, client: App, start: Start) -> None:
     worker = start("-P", pool, "-c", "2")
     result = client.send_task(f"pooltasks.{task}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from taskyard import App, Task, current_task
 from taskyard.errors import SoftTimeLimitExceeded
+from taskyard.signals import worker_process_init
 
 app = App("pooltasks", worker_pool_restarts=True)
 for setting, value in (each.split("=") for each in os.environ.get("SETTINGS", "").split()):
@@ -18,6 +19,22 @@ for setting, value in (each.split("=") for each in os.environ.get("SETTINGS", ""
 
 RECORD = Path(os.environ.get("RECORD", os.devnull))
 seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
+
+
+if os.environ.get("WATCH_STORES"):
+    app.conf.task_track_started = True
+
+    @worker_process_init.connect
+    def watch_stores(**_: Any) -> None:
+        """Say in which threads states are stored."""
+        store = app.backend.store_result
+
+        def store_result(task_id: str, result: Any, state: str, *args: Any, **options: Any) -> Any:
+            thread = threading.current_thread() is threading.main_thread()
+            record(f"{state} in {'the loop' if thread else 'a thread'}")
+            return store(task_id, result, state, *args, **options)
+
+        app.backend.store_result = store_result  # type: ignore[method-assign]
 
 
 def record(what: str) -> None:

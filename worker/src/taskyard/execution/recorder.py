@@ -51,6 +51,17 @@ class Recorder:
         tracks = task.track_started if task.track_started is not None else self._app.conf.task_track_started
         return bool(tracks) and self.keeps_result(task, request)
 
+    def waits_at_start(self, task: Task[..., Any] | None) -> bool:
+        """Whether `started` may wait for a store."""
+        if not self._here or task is None:
+            return False
+        tracks = task.track_started
+        return bool(self._app.conf.task_track_started if tracks is None else tracks)
+
+    def waits_at_success(self, task: Task[..., Any], request: Request) -> bool:
+        """Whether `succeeded` waits for a store."""
+        return self._here or bool(request.chord) or task._backend is not None
+
     def keeps_result(self, task: Task[..., Any] | None, request: Request) -> bool:
         """Whether a success is kept: the message says so, else the task, else the app."""
         if not self._store and (task is None or task._backend is None):
@@ -77,7 +88,7 @@ class Recorder:
     def succeeded(self, job: Job, task: Task[..., Any], request: Request, value: Any) -> Results:
         """The task has returned."""
         keeps = self.keeps_result(task, request)
-        if self._here or request.chord or task._backend is not None:
+        if self.waits_at_success(task, request):
             return self._now(
                 lambda: task.backend.mark_as_done(job.id, value, request=request, store_result=keeps)
             )

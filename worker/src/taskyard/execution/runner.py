@@ -177,6 +177,18 @@ class Runner:
         logger.info("Task already completed successfully: %s[%s] is not run again", job.name, job.id)
         return True
 
+    def waits_to_begin(self, job: Job) -> bool:
+        """Whether `begin` may wait for a store."""
+        if self._skips_done and job.delivery_info.get("redelivered"):
+            return True
+        return self._recorder.waits_at_start(self._app.tasks.find(job.name))
+
+    def waits_to_finish(self, attempt: Attempt) -> bool:
+        """Whether `finish` waits for a broker or a store."""
+        request = attempt.request
+        followed = any((request.embed or {}).values())
+        return followed or self._recorder.waits_at_success(attempt.task, request)
+
     def call(self, attempt: Attempt) -> Any:
         """Call the task; for an `async def` the coroutine is returned, to be awaited."""
         task, request = attempt.task, attempt.request

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.execution.coroutine import Interruptible
@@ -21,24 +21,30 @@ from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 from taskyard.pool.threads import MOST_THREADS
-from taskyard.result.store import stored_by_parent
 
 if TYPE_CHECKING:
     from taskyard.app import App
-    from taskyard.execution.runner import Attempt, Runner
+    from taskyard.execution.runner import Runner
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
+
+T = TypeVar("T")
+
+#: How many coroutines of a process may wait for brokers and stores at the same time.
+_STORE_THREADS = 16
 
 
 class _Running:
     """A coroutine task that has begun."""
 
-    __slots__ = ("body", "ended", "hard", "task")
+    __slots__ = ("begun", "body", "ended", "hard", "task")
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self.task = task
         #: There while the task's own code runs: only then may it be interrupted.
         self.body: Interruptible | None = None
+        #: Whether the task's own code has been reached; what is ended before does not reach it.
+        self.begun = False
         #: By what it was ended on the worker's account; "" if it was not.
         self.ended = ""
         self.hard = 0.0
@@ -51,11 +57,11 @@ class AsyncioLane(SideBySide):
         super().__init__(app, spec, sock, board)
         self._runner = self.runner()
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="task")
+        self._stores = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="store")
         self._own = threading.local()
         self._running: dict[int, _Running] = {}
         self._kinds: dict[str, bool] = {}
         self._sending = False
-        self._stored_by_parent = not spec.store or stored_by_parent(app.conf)
         self._loop: asyncio.AbstractEventLoop
 
     def serve(self) -> None:
@@ -125,9 +131,16 @@ class AsyncioLane(SideBySide):
         self, context: Context, running: _Running, job: Job, hard: float | None, soft: float | None
     ) -> Outcome | None:
         runner = self._runner
-        attempt = runner.begin(job)
+        if runner.waits_to_begin(job):
+            attempt = await self._aside(context, runner.begin, job)
+        else:
+            attempt = runner.begin(job)
         if isinstance(attempt, Outcome):
             return attempt
+        if running.ended:
+            runner.abandon(attempt)
+            return None
+        running.begun = True
         timers = []
         if soft is not None:
             timers.append(self._loop.call_later(soft, self._soft_limit, running, job, soft))
@@ -150,22 +163,20 @@ class AsyncioLane(SideBySide):
                 timer.cancel()
         if running.ended:
             return None
-        if not self._stored_by_parent or any((attempt.request.embed or {}).values()):
+        if runner.waits_to_finish(attempt):
             return await self._aside(context, runner.finish, attempt, value)
         return runner.finish(attempt, value)
 
-    async def _aside(
-        self, context: Context, step: Callable[[Attempt, Any], Outcome], attempt: Attempt, value: Any
-    ) -> Outcome:
+    async def _aside(self, context: Context, step: Callable[..., T], *arguments: Any) -> T:
         """A step that may wait for a broker or a store, in a thread but in the job's own context."""
         loop = self._loop
-        done: asyncio.Future[Outcome] = loop.create_future()
+        done: asyncio.Future[T] = loop.create_future()
 
-        def finished(future: Future[Outcome]) -> None:
+        def finished(future: Future[T]) -> None:
             loop.call_soon_threadsafe(done.set_result, future.result())
 
         def submit() -> None:
-            self._threads.submit(context.run, step, attempt, value).add_done_callback(finished)
+            self._stores.submit(context.run, step, *arguments).add_done_callback(finished)
 
         # Not before this coroutine waits: a context can be entered only once at a time.
         loop.call_soon(submit)
@@ -185,6 +196,8 @@ class AsyncioLane(SideBySide):
         if running.body is not None:
             running.ended = why
             running.task.cancel()
+        elif not running.begun:
+            running.ended = why
 
     def end(self, seq: int, *, softly: bool) -> None:
         """Only coroutines can be ended."""

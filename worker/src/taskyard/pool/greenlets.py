@@ -16,6 +16,7 @@ from taskyard import signals
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.execution.runner import Runner
+from taskyard.pool.green_loop import EventletLoop, GeventLoop, GreenLoop
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 
@@ -57,8 +58,7 @@ class _GreenRunner(Runner):
     def __init__(self, lane: GreenletLane, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lane = lane
-        # A thread has only one asyncio loop at a time, and all greenlets are one thread.
-        self._coroutines = lane.lock()
+        self._coroutines = lane.loop(_Ended)
 
     def call(self, attempt: Attempt) -> Any:
         """Call the task, and await what it returns."""
@@ -67,8 +67,7 @@ class _GreenRunner(Runner):
         try:
             value = super().call(attempt)
             if iscoroutine(value):
-                with self._coroutines:
-                    value = self.wait_for(value)
+                value = self._coroutines.run(value)
             return value
         finally:
             running.interruptible = False
@@ -95,6 +94,10 @@ class GreenletLane(SideBySide):
     @abstractmethod
     def lock(self) -> AbstractContextManager[Any]:
         """A lock between greenlets."""
+
+    @abstractmethod
+    def loop(self, ends: type[BaseException]) -> GreenLoop:
+        """Where coroutines run."""
 
     @abstractmethod
     def spawn(self, job: Job) -> Any:
@@ -173,6 +176,10 @@ class GeventLane(GreenletLane):
         lock: AbstractContextManager[Any] = RLock()
         return lock
 
+    def loop(self, ends: type[BaseException]) -> GreenLoop:
+        """In a greenlet of its own."""
+        return GeventLoop(ends)
+
     def spawn(self, job: Job) -> Any:
         """A Greenlet."""
         import gevent
@@ -204,6 +211,10 @@ class EventletLane(GreenletLane):
 
         lock: AbstractContextManager[Any] = Semaphore()
         return lock
+
+    def loop(self, ends: type[BaseException]) -> GreenLoop:
+        """In a green thread of its own."""
+        return EventletLoop(ends)
 
     def serve(self) -> None:
         """Between the signals that Celery sends around this pool."""
