@@ -189,7 +189,6 @@ def test_what_is_not_done_is_named() -> None:
     assert unsupported(spec()) is None
     for fields, field in (
         ({"runtime": "celery"}, "spec.runtime"),
-        ({"pool": "gevent"}, "spec.pool"),
         (
             {"autoscaling": {"schedules": [{"cron": "0 8 * * 1-5", "duration": "1h", "minReplicas": 2}]}},
             "spec.autoscaling.schedules",

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from taskyard_operator.api.names import PoolReason
-from taskyard_operator.api.workerpool import PoolKind, Runtime, WorkerPoolSpec
+from taskyard_operator.api.workerpool import Runtime, WorkerPoolSpec
 from taskyard_operator.core.scaler import Policy
 from taskyard_operator.core.state import PoolSettings, Problem
-
-_POOLS = (PoolKind.PREFORK, PoolKind.SOLO)
 
 
 def settings_of(spec: WorkerPoolSpec) -> PoolSettings:
@@ -47,8 +45,5 @@ def unsupported(spec: WorkerPoolSpec) -> Problem | None:
 def _unsupported(spec: WorkerPoolSpec) -> Iterator[str]:
     if spec.runtime is not Runtime.TASKYARD:
         yield f"spec.runtime: {spec.runtime.value} is not supported yet: use taskyard"
-    if spec.pool not in _POOLS:
-        known = " or ".join(kind.value for kind in _POOLS)
-        yield f"spec.pool: {spec.pool.value} is not supported yet: use {known}"
     if spec.autoscaling is not None and spec.autoscaling.schedules:
         yield "spec.autoscaling.schedules is not supported yet: remove it, and set minReplicas where needed"
