@@ -202,6 +202,25 @@ def test_a_generator_is_taken_as_it_is_sent(app: App, sent: list[Any], sizes: di
     assert list(sizes.values()) == [350]
 
 
+def test_the_tasks_of_a_slow_generator_do_not_wait_for_each_other(
+    app: App, sent: list[Any], sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("taskyard.canvas.groups.monotonic", lambda: now)
+
+    def numbers() -> Iterator[Any]:
+        nonlocal now
+        for number in range(9):
+            # One that is taken ahead tells which is the last.
+            assert len(sent) == max(0, number - 1)
+            now += 1.0
+            yield app.tasks["a"].s(number)
+
+    chord(numbers(), app.tasks["total"].s(), app=app).apply_async()
+    assert len(sent) == 9
+    assert list(sizes.values()) == [9]
+
+
 def test_lazy_lists_are_lists() -> None:
     items = LazyList(iter(range(3)))
     assert items[1] == 1

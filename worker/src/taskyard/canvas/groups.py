@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.lazy_list import LazyList, listed, replayable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The most tasks of a group that are sent in one write.
 _TASKS_A_WRITE = 100
+#: The longest that a task waits for the next ones, where a generator takes its time.
+_LONGEST_WAIT_SECONDS = 0.05
 
 
 @Signature.register_type()
@@ -161,6 +164,7 @@ class group(Signature):  # noqa: N801  Celery's name
         given = {name: value for name, value in options.items() if value is not None}
         args, kwargs = given.pop("args", None), given.pop("kwargs", None)
         batch: list[Any] = []
+        written = monotonic()
         for (task, result, group_id), is_last in with_last(prepared):
             body = chord if chord is not None else task.options.get("chord")
             size += chord_size_of(task)
@@ -172,9 +176,12 @@ class group(Signature):  # noqa: N801  Celery's name
                 batch.append((task.task, *task.call_options(args, kwargs, own)))
             else:
                 task.apply_async(args, kwargs, add_to_parent=False, **own)
-            if batch and (is_last or len(batch) >= _TASKS_A_WRITE):
+            if batch and (
+                is_last or len(batch) >= _TASKS_A_WRITE or monotonic() - written > _LONGEST_WAIT_SECONDS
+            ):
                 app.send_tasks(batch, add_to_parent=False)
                 batch.clear()
+                written = monotonic()
             yield result
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
