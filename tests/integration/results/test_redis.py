@@ -126,6 +126,21 @@ def test_callbacks_hear_of_what_others_wait_for(app: App) -> None:
     assert seen == ["heard"]
 
 
+def test_by_a_client_that_decodes(redis_url: str) -> None:
+    for value, kind in (("true", str), ("false", bytes)):
+        url = f"{redis_url}?decode_responses={value}"
+        app = App("client", broker="memory://", backend=url, result_compression="gzip")
+        backend: Any = app.backend
+        result = app.AsyncResult(f"decoded-{value}")
+        threading.Timer(0.2, backend.mark_as_done, [result.id, "ä"]).start()
+        assert result.get(timeout=WAIT) == "ä"
+        assert asyncio.run(AsyncResult(result.id, app=app).aget(timeout=WAIT)) == "ä"
+        assert isinstance(backend.client.get(f"celery-task-meta-{result.id}"), kind)
+        assert (backend.compression is None) == (kind is str)
+        backend.client.zadd("taskyard:chords", {"gone": 0})
+        assert backend.sweep_chords() == 0
+
+
 def test_by_tls_from_client_and_worker(redis_url: str, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     with tls_redis(certificate, key) as port:

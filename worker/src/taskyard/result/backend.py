@@ -106,6 +106,11 @@ class Backend(ChordSupport, Polling):
         self._known: OrderedDict[str, dict[str, Any]] | None = None if limit in (None, -1) else OrderedDict()
         self._known_limit = limit or 0
 
+    @property
+    def compression(self) -> str | None:
+        """How results are compressed, if they are."""
+        return self.payload.compression
+
     def _compression(self, method: str | None) -> str | None:
         if method and not self.supports_result_compression:
             logger.warning(

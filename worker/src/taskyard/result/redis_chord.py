@@ -195,7 +195,7 @@ class RedisChords:
         due, bodies = self._record_keys()
         ended = 0
         for raw in self.client.zrangebyscore(due, "-inf", time(), start=0, num=_SWEPT):
-            group_id = raw.decode()
+            group_id = _text(raw)
             body = self.client.hget(bodies, group_id)
             token = new_id()
             verdict, parts, total = self._run(
@@ -203,10 +203,11 @@ class RedisChords:
                 [*self._keys(group_id, "jtsc"), due, bodies],
                 [token, self._claim_seconds(), time(), group_id, self._margin()],
             )
-            if body is None or verdict not in (b"complete", b"expires"):
+            verdict = _text(verdict)
+            if body is None or verdict not in ("complete", "expires"):
                 continue
             ended += 1
-            if verdict == b"complete":
+            if verdict == "complete":
                 logger.warning("Chord %r is complete and its body was not sent: sent now", group_id)
                 self._complete(group_id, self.decode(body), token)
             else:
@@ -252,6 +253,11 @@ class RedisChords:
             return _LONGEST_CLAIM
         patience = float(conf.broker_connection_timeout or 0) + float(policy.get("interval_max") or 0)
         return min(_LONGEST_CLAIM, self._claim_seconds() + ceil((int(attempts) + 2) * patience))
+
+
+def _text(raw: bytes | str) -> str:
+    """What Redis answered; with `decode_responses` it is text already."""
+    return raw.decode() if isinstance(raw, bytes) else raw
 
 
 def _comes_again(request: Any) -> bool:

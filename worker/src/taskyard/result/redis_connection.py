@@ -36,6 +36,12 @@ def connection_pool(url: str, conf: Settings, *, asynchronous: bool = False, **o
     return redis.ConnectionPool(**parameters)
 
 
+def decodes_responses(url: str) -> bool:
+    """Whether the URL asks redis-py for text instead of bytes."""
+    query = dict(parse_qsl(urlsplit(url.split(";")[0]).query))
+    return query.get("decode_responses", "").lower() not in ("", "0", "f", "false", "n", "no")
+
+
 def _sentinel_pool(redis: Any, parts: list[str], conf: Settings, overrides: dict[str, Any]) -> Any:
     options = conf.result_backend_transport_options
     master = options.get("master_name")
@@ -105,6 +111,9 @@ def _parameters(redis: Any, url: str, conf: Settings) -> dict[str, Any]:
             f"result backend {without_password(url)!r}: the database must be a number, not {database!r}"
         ) from None
     _add_credentials(redis, parameters, query.pop("credential_provider", None), conf)
+    if "decode_responses" in query:
+        del query["decode_responses"]
+        parameters["decode_responses"] = decodes_responses(url)
     parsers = import_module("redis.connection").URL_QUERY_ARGUMENT_PARSERS
     parameters.update({name: parsers.get(name, str)(value) for name, value in query.items()})
     return {name: value for name, value in parameters.items() if value is not None}

@@ -20,7 +20,7 @@ from taskyard.result.announcements import Announcements
 from taskyard.result.backend import seconds_of
 from taskyard.result.key_value import KeyValueBackend
 from taskyard.result.redis_chord import RedisChords
-from taskyard.result.redis_connection import connection_pool
+from taskyard.result.redis_connection import connection_pool, decodes_responses
 from taskyard.result.states import FAILURE, SUCCESS
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ class RedisBackend(RedisChords, KeyValueBackend):
         self._pending: dict[str, Any] = {}
         self._client: Any = None
         self._pid = 0
+
+    def _compression(self, method: str | None) -> str | None:
+        if method and decodes_responses(self.url or ""):
+            logger.warning(
+                "result_compression is ignored: with decode_responses in result_backend the store gives text"
+            )
+            return None
+        return super()._compression(method)
 
     @property
     def client(self) -> Any:
