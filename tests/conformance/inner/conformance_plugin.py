@@ -30,7 +30,6 @@ if os.environ.get("CONFORMANCE_CLIENT") == "taskyard":
     from taskyard import as_celery
 
     as_celery.install()
-    import_module("absent").install()
 
 _RANKS = ("passed", "xfailed", "skipped", "xpassed", "failed")
 
@@ -91,7 +90,18 @@ class ExternalWorker:
         from celery import Celery
 
         with Celery(broker=os.environ["TEST_BROKER"], set_as_current=False) as app:
-            return bool(app.control.ping(destination=[node], timeout=1))
+            return bool(app.control.ping(destination=[node], timeout=1, limit=1))
+
+
+def _take_one_answer() -> None:
+    """End the waiting for answers with the first: there is one worker, and each test asks it twice."""
+    inspect = import_module("celery.app.control").Inspect
+    make = inspect.__init__
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **{"limit": 1, **options})
+
+    inspect.__init__ = init
 
 
 _worker: ExternalWorker | None = None
@@ -119,7 +129,13 @@ def pytest_configure(config: pytest.Config) -> None:
     command = os.environ.get("CONFORMANCE_WORKER")
     if command:
         _worker = ExternalWorker(json.loads(command))
+        _take_one_answer()
         import_module("celery.contrib.testing.worker").start_worker = _start_external_worker  # type: ignore[attr-defined]
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    if os.environ.get("CONFORMANCE_CLIENT") == "taskyard" and file_path.suffix == ".py":
+        import_module("absent").provide(file_path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -130,8 +146,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     dropped: list[tuple[pytest.Item, bool]] = []
     for item in items:
         for marker in item.iter_markers("flaky"):
-            # Five runs of a test hide what is flaky, and make each failure slow.
-            marker.kwargs["reruns"] = 1  # type: ignore[index]
+            # Celery's up to five runs of a test hide what is flaky, and make each failure slow.
+            marker.kwargs["reruns"] = 0  # type: ignore[index]
         wanted = chosen is None or item.nodeid in chosen
         excluded = any(_matches(item.nodeid, pattern) for pattern in patterns)
         (kept if wanted and not excluded else dropped).append((item, excluded))
