@@ -24,3 +24,20 @@ def test_only_where_jobs_wait_behind_each_other_many_are_fetched(
     pool = SimpleNamespace(slots=10, bundles=bundles)
     consumer = SimpleNamespace(parked=set())
     assert Flow(1, pace, cast("Any", consumer), cast("Any", pool)).prefetch() == count
+
+
+@pytest.mark.parametrize(("settled", "kept"), [(False, 3), (True, 4)])
+def test_a_task_that_was_acknowledged_when_it_began_takes_no_room(settled: bool, kept: int) -> None:
+    pool = SimpleNamespace(slots=1, bundles=True, running=lambda: [])
+    told: list[int] = []
+    consumer = SimpleNamespace(
+        parked=set(),
+        ready=[1, 2, 3, 4, 5],
+        progress_at=0.0,
+        running={1: SimpleNamespace(delivery=SimpleNamespace(settled=settled))},
+        give_back_surplus=told.append,
+    )
+    link = SimpleNamespace(adjustable=True, set_prefetch=lambda count: None)
+    flow = Flow(4, Pace(adaptive=True), cast("Any", consumer), cast("Any", pool))
+    flow.give_back_surplus(cast("Any", link))
+    assert told == [kept]

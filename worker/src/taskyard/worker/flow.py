@@ -67,7 +67,9 @@ class Flow:
         # A machine that is too busy to run the children is no reason to give anything back.
         if any(now - each.began < _SURPLUS_SECONDS for each in self._pool.running()):
             return
-        keep = max(0, self._base + self.extra - len(consumer.running))
+        # What was acknowledged when it began takes no room.
+        taking = sum(not held.delivery.settled for held in consumer.running.values())
+        keep = max(0, self._base + self.extra - taking)
         if len(consumer.ready) > keep and link.adjustable:
             link.set_prefetch(max(1, self._base + self.extra) + len(consumer.parked))
             consumer.give_back_surplus(keep)
