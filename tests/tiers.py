@@ -12,6 +12,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from time import monotonic
 
+from tests.cluster.errors import ClusterError
+from tests.stores import mongodb
+
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "tests"
 
@@ -52,6 +55,14 @@ def install_servers() -> None:
     subprocess.run(command, check=True, env={**quiet, "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL)
 
 
+def build_mongodb() -> None:
+    """Build the one server that no package brings."""
+    try:
+        mongodb.program()
+    except ClusterError as error:
+        sys.exit(f"the integration tests need a server for MongoDB's protocol: {error}")
+
+
 def run(tier: str, number: int, arguments: list[str]) -> tuple[int, int, int]:
     """Run a part of a tier; returns the numbers of passed, failed and skipped tests."""
     report = BUILD / f"{tier}-{number}.xml"
@@ -77,6 +88,8 @@ def main(tiers: list[str]) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     if {"integration", "conformance", "e2e"} & set(tiers):
         install_servers()
+    if "integration" in tiers:
+        build_mongodb()
     preparing = None
     if "e2e" in tiers:
         log = (BUILD / "prepare.log").open("w")

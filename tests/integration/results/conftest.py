@@ -18,13 +18,12 @@ from tests.brokers.redis import RedisServer
 from tests.integration.worker.harness import wait_until
 from tests.stores.mariadb import MariaDB
 from tests.stores.memcached import Memcached
+from tests.stores.mongodb import MongoDB
 from tests.stores.postgresql import PostgreSQL
 
 _numbers = itertools.count(1)
 
 Make = Callable[..., Any]
-SERVERS = ["redis", "cluster", "memcached", "postgresql", "mariadb"]
-STORES = [*SERVERS, "sqlite", "file", "django-db", "django-cache"]
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +56,12 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def memcached() -> Iterator[Memcached]:
     with Memcached() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[MongoDB]:
+    with MongoDB() as server:
         yield server
 
 
@@ -111,6 +116,7 @@ def redis_url(redis_server: RedisServer) -> str:
         "sqlite",
         "postgresql",
         "mariadb",
+        "mongodb",
         "file",
         "django-db",
         "django-cache",
@@ -132,6 +138,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         url: str = request.getfixturevalue("redis_url")
         return url
     server = request.getfixturevalue(request.param)
+    if request.param == "mongodb":
+        return f"{server.url}/test{next(_numbers)}"
     return server.url if request.param == "memcached" else f"db+{server.url}"
 
 

@@ -102,7 +102,9 @@ def test_extended_results_both_ways(ours: Make, theirs: Make, store: str) -> Non
             assert seen[1:4] == wanted[1:4]
         else:
             assert seen == wanted
-            assert result._get_task_meta()["team"] == "a"
+            # Of MongoDB's documents Celery reads no stamps.
+            if not (store.startswith("mongodb") and result.app is other):
+                assert result._get_task_meta()["team"] == "a"
 
 
 def test_a_success_stays(ours: Make, theirs: Make) -> None:
@@ -159,7 +161,8 @@ def test_groups_are_saved_and_restored_both_ways(ours: Make, theirs: Make) -> No
     members = [str(uuid4()) for _ in range(3)]
     GroupResult(one, [AsyncResult(each, app=app) for each in members], app=app).save()
     other.GroupResult(two, [other.AsyncResult(each) for each in members]).save()
-    assert [each.id for each in other.GroupResult.restore(one, app=other).results] == members
+    found = other.GroupResult.restore(one, app=other)  # from MongoDB, Celery makes a list
+    assert [each.id for each in getattr(found, "results", found)] == members
     restored = GroupResult.restore(two, app=app)
     assert [each.id for each in restored.results] == members
     restored.delete()

@@ -17,16 +17,16 @@ from tests.integration.worker.harness import WorkerProcess
 WAIT = 60
 
 
-@pytest.fixture(params=["sqlite", "memcached", "msgpack", "compressed"])
+@pytest.fixture(params=["sqlite", "mongodb", "memcached", "packed"])
 def setting(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> dict[str, Any]:
     """Where results go, and how."""
     if request.param == "sqlite":
         return {"result_backend": f"db+sqlite:///{tmp_path}/results.db"}
+    if request.param == "mongodb":
+        return {"result_backend": f"{request.getfixturevalue('mongodb').url}/worker"}
     if request.param == "memcached":
         return {"result_backend": request.getfixturevalue("memcached").url}
-    if request.param == "msgpack":
-        return {"result_backend": redis_url, "result_serializer": "msgpack"}
-    return {"result_backend": redis_url, "result_compression": "zlib"}
+    return {"result_backend": redis_url, "result_serializer": "msgpack", "result_compression": "zlib"}
 
 
 @pytest.fixture
@@ -63,6 +63,14 @@ def client(broker_url: str, setting: dict[str, Any]) -> Iterator[celery.Celery]:
 
 def test_results_arrive(worker: WorkerProcess, app: App, client: celery.Celery) -> None:
     add, echo, fail = (app.signature(f"jobs.{name}") for name in ("add", "echo", "fail"))
+    late = app.signature("jobs.mark", ("slow", 60)).set(time_limit=1)
+    # A chord of ours, one of Celery's, and those that fail; all wait for the store's pace side by side.
+    ours = chord([add.clone((n, n)) for n in range(4)], app=app)(echo)
+    theirs = celery.chord([client.signature("jobs.add", (n, 1)) for n in range(3)], app=client)(
+        client.signature("jobs.echo")
+    )
+    broken = chord(group([add.clone((1, 1)), fail], app=app), app=app)(echo)
+    cut_short = chord([late, add.clone((1, 1))], app=app)(echo)
     assert add.clone((2, 3)).delay().get(timeout=WAIT, interval=0.05) == 5
     assert client.send_task("jobs.add", (2, 4)).get(timeout=WAIT, interval=0.05) == 6
     with pytest.raises(ValueError, match="no"):
@@ -70,19 +78,14 @@ def test_results_arrive(worker: WorkerProcess, app: App, client: celery.Celery) 
     with pytest.raises(ValueError, match="no"):
         client.send_task("jobs.fail").get(timeout=WAIT, interval=0.05)
     assert client.send_task("jobs.third_time").get(timeout=WAIT, interval=0.05) == 2
-    # A chord of ours, one of Celery's, and one that fails.
-    result = chord([add.clone((n, n)) for n in range(4)], app=app)(echo)
-    assert result.get(timeout=WAIT, interval=0.05) == [[[0, 2, 4, 6]], {}]
-    theirs = celery.chord([client.signature("jobs.add", (n, 1)) for n in range(3)], app=client)
-    assert theirs(client.signature("jobs.echo")).get(timeout=WAIT, interval=0.05) == [[[1, 2, 3]], {}]
-    broken = chord(group([add.clone((1, 1)), fail], app=app), app=app)(echo)
-    with pytest.raises(ChordError, match="ValueError"):
-        broken.get(timeout=WAIT, interval=0.05, follow_parents=False)
     # What the parent decides.
     with pytest.raises(Exception, match="TimeLimitExceeded"):
-        app.send_task("jobs.mark", ("slow", 60), time_limit=1).get(timeout=WAIT, interval=0.05)
+        late.delay().get(timeout=WAIT, interval=0.05)
     with pytest.raises(Exception, match="expired"):
         app.send_task("jobs.add", (1, 1), expires=-1).get(timeout=WAIT, interval=0.05)
-    late = app.signature("jobs.mark", ("slow", 60)).set(time_limit=1)
+    assert ours.get(timeout=WAIT, interval=0.05) == [[[0, 2, 4, 6]], {}]
+    assert theirs.get(timeout=WAIT, interval=0.05) == [[[1, 2, 3]], {}]
+    with pytest.raises(ChordError, match="ValueError"):
+        broken.get(timeout=WAIT, interval=0.05, follow_parents=False)
     with pytest.raises(ChordError, match="TimeLimitExceeded"):
-        chord([late, add.clone((1, 1))], app=app)(echo).get(timeout=WAIT, interval=0.05, follow_parents=False)
+        cut_short.get(timeout=WAIT, interval=0.05, follow_parents=False)
