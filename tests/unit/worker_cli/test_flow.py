@@ -28,7 +28,7 @@ def test_only_where_jobs_wait_behind_each_other_many_are_fetched(
 
 @pytest.mark.parametrize(("settled", "kept"), [(False, 3), (True, 4)])
 def test_a_task_that_was_acknowledged_when_it_began_takes_no_room(settled: bool, kept: int) -> None:
-    pool = SimpleNamespace(slots=1, bundles=True, running=lambda: [])
+    pool = SimpleNamespace(slots=1, bundles=True, running=list)
     told: list[int] = []
     consumer = SimpleNamespace(
         parked=set(),
