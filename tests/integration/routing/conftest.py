@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +27,15 @@ APPS = Path(__file__).parent / "apps"
 
 
 class RoutingWorker(WorkerProcess):
-    """`taskyard worker` with the tasks of this directory."""
+    """`taskyard worker` with the tasks of this directory; `stock` for Celery's own worker."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, stock: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.environment["PYTHONPATH"] = str(APPS)
         self.command[self.command.index("jobs")] = "routing_jobs"
+        if stock:
+            quiet = ["-P", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+            self.command = [sys.executable, "-m", "celery", "-A", "celery_routing", "worker", *quiet]
 
 
 class StartRouted(Protocol):

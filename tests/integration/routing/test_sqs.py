@@ -75,6 +75,49 @@ def test_our_client_and_celerys_with_delays_and_long_tasks(
     assert worker.stop() == 0
 
 
+def test_celerys_worker_takes_ours(server: SqsServer, api: Any, start_routed: StartRouted) -> None:
+    config = settings("s-")
+    worker = start_routed(server.url, config, stock=True, ready=False)
+    app = App("client", broker=server.url, **config)
+    app.send_task("routing_jobs.mark", ("one",))
+    app.send_tasks([("routing_jobs.mark", (name,)) for name in ("two", "three")])
+    app.send_task("routing_jobs.mark", ("later",), countdown=2)
+    wait_until(lambda: len(worker.ran()) == 4 or worker.ended())
+    assert sorted(worker.ran()) == [f"celery {each}" for each in ("later", "one", "three", "two")]
+    wait_until(lambda: counts(api, url_of(api, "s-celery")) == (0, 0))
+
+
+def test_what_is_due_later_than_sqs_delays_hops(
+    server: SqsServer, api: Any, start_routed: StartRouted
+) -> None:
+    config = settings("h-")
+    worker = start_routed(server.url, config, environment={"LONGEST_SQS_DELAY": "1"})
+    app = App("client", broker=server.url, **config)
+    begin = time.time()
+    app.send_task("routing_jobs.mark", ("hops",), countdown=4)
+    app.send_task("routing_jobs.mark", ("tomorrow",), countdown=86_400)
+    wait_until(worker.ran)
+    assert time.time() - begin > 3.9
+    assert worker.ran() == ["w0 hops"]
+    assert worker.stop() == 0
+
+
+def test_a_fifo_queue_keeps_its_order(server: SqsServer, api: Any, start_routed: StartRouted) -> None:
+    config = {**settings("f-"), "task_default_queue": "jobs.fifo"}
+    app = App("client", broker=server.url, **config)
+    stock = celery.Celery("client", broker=server.url, set_as_current=False)
+    stock.conf.update(config)
+    for number in range(6):
+        (app if number % 2 else stock).send_task("routing_jobs.mark", (str(number),))
+    worker = start_routed(server.url, config)
+    app.send_task("routing_jobs.reject", ("luck",))
+    app.send_task("routing_jobs.mark", ("last",))
+    wait_until(lambda: len(worker.ran()) == 7)
+    assert worker.ran() == [f"w0 {each}" for each in (*range(6), "last")]
+    wait_until(lambda: counts(api, url_of(api, "f-jobs.fifo")) == (0, 0))
+    wait_until(lambda: counts(api, url_of(api, "f-jobs-dead.fifo"))[0] == 1)
+
+
 def test_a_worker_that_is_killed_loses_nothing(
     server: SqsServer, api: Any, start_routed: StartRouted
 ) -> None:

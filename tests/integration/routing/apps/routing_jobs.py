@@ -9,6 +9,7 @@ from typing import Any
 from kombu.common import Broadcast
 
 from taskyard import App, Task
+from taskyard.broker import sqs
 from taskyard.client.queues import Queues
 from taskyard.errors import Reject
 
@@ -20,6 +21,8 @@ if broadcasts:
     app.conf.task_queues = [*known.values(), *(Broadcast(name) for name in broadcasts)]
 if app.conf.task_serializer == "auth":
     app.setup_security()
+if "LONGEST_SQS_DELAY" in os.environ:
+    sqs.LONGEST_DELAY = int(os.environ["LONGEST_SQS_DELAY"])  # type: ignore[misc]
 
 
 def record(what: str) -> None:
