@@ -1,10 +1,12 @@
 """A RabbitMQ server of the tests' own: an Erlang node with its own name, ports, cookie, data and epmd."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -123,6 +125,20 @@ class RabbitMQServer:
     def _output(self) -> str:
         parts = [self._directory / "output", *sorted((self._directory / "log").glob("*.log"))]
         return "\n".join(part.read_text(errors="replace")[-2000:] for part in parts if part.exists())
+
+
+@contextlib.contextmanager
+def impatience(server: RabbitMQServer, consumer_timeout: float) -> Iterator[None]:
+    """Channels that are opened meanwhile are closed when a delivery is not acknowledged in time (seconds)."""
+
+    def patience(timeout: float, look: float) -> None:
+        settings = {"consumer_timeout": timeout, "channel_tick_interval": look}
+        calls = [f"application:set_env(rabbit, {name}, {int(settings[name] * 1000)})" for name in settings]
+        server.ctl("eval", ", ".join(calls) + ".")
+
+    patience(consumer_timeout, min(consumer_timeout, 1.0))
+    yield
+    patience(1800, 60)
 
 
 def _family(pid: int) -> list[int]:

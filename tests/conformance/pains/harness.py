@@ -45,7 +45,7 @@ class Worker:
         self.environment = {
             **os.environ,
             **environment,
-            "PYTHONPATH": str(APPS),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(APPS), os.environ.get("PYTHONPATH")))),
             "RECORD": str(self.record),
             "SIDE": side,
             "TASKYARD_HTTP": f"127.0.0.1:{self.port}",

@@ -11,7 +11,7 @@ import pytest
 
 from taskyard import App
 from taskyard.errors import WorkerLostError
-from tests.brokers.rabbitmq import RabbitMQServer
+from tests.brokers.rabbitmq import RabbitMQServer, impatience
 from tests.brokers.redis import RedisServer
 from tests.brokers.vhost import Vhost
 from tests.integration.worker.harness import Broker, StartWorker, freeze, wait_until
@@ -96,6 +96,22 @@ def test_rabbitmq_cuts_the_connections_under_load(
     assert doubles == 0
     client.producer.close()
     time.sleep(0.5)
+    assert amqp_messages(amqp_broker, "celery") == 0
+
+
+def test_rabbitmq_closes_the_channel_because_a_task_takes_so_long(
+    amqp_broker: Broker, vhost: Vhost, start_worker: StartWorker
+) -> None:
+    client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
+    with impatience(vhost.server, consumer_timeout=1.0):
+        worker = start_worker(amqp_broker, "-c", "2")
+        long = client.send_task("jobs.begin_and_mark", ("long", 3.0))
+        wait_until(lambda: "not run twice" in worker.text(), what="the redelivery")
+        assert client.send_task("jobs.add", (1, 1)).get(timeout=30) == 2
+        long.get(timeout=30)
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    assert worker.count()["begin long"] == 1
+    assert worker.stop() == 0
     assert amqp_messages(amqp_broker, "celery") == 0
 
 

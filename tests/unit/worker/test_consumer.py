@@ -253,6 +253,22 @@ def test_a_double_of_what_runs_is_not_run(parts: Parts) -> None:
     assert len(pool.jobs) == 1, "a retry is another message"
 
 
+def test_what_runs_is_neither_worn_out_nor_too_late(parts: Parts) -> None:
+    consumer, pool, link = parts
+    first = delivery(link)
+    arrive(consumer, first)
+    link.alive = False
+    consumer.on_link_lost(link.link)
+    new = FakeLink()
+    double = delivery(
+        new, True, **{"id": first.headers["id"], "x-delivery-count": 9, "expires": "2020-01-01T00:00:00"}
+    )
+    arrive(consumer, double)
+    assert new.calls == []
+    done(consumer, pool)
+    assert new.calls == [("ack", double.tag)]
+
+
 def test_what_was_acknowledged_just_before_the_connection_broke_is_not_run_again(parts: Parts) -> None:
     consumer, pool, link = parts
     consumer.intake.rules = DeadLetterRules({})

@@ -14,6 +14,7 @@ else:
 
 app = Maker("pains", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(broker_connection_retry_on_startup=True, worker_concurrency=1)
+app.conf.task_default_queue_type = os.environ.get("QUEUE_TYPE", "classic")
 if os.environ["BROKER"].startswith("redis"):
     app.conf.broker_transport_options = {
         "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),

@@ -33,6 +33,9 @@ class AmqpReader:
             self._transport._quick_recv = lambda size: receive(size if size > _PIECE else _PIECE)
         #: TLS: bytes that are decrypted already do not make the socket readable either.
         self._pending = getattr(self._socket, "pending", None)
+        for channel in connection.channels.values():
+            channel._do_revive = _leave_closed
+        self._make_channel, connection.Channel = connection.Channel, self._channel
         # Between two frames "nothing there yet" ends the reading; within one py-amqp goes on.
         self._transport.raise_on_initial_eintr = True
         loop.add_reader(self._socket, self._readable)
@@ -43,10 +46,23 @@ class AmqpReader:
         if not connection.connected:
             raise ConnectionResetError("RabbitMQ closed the connection")
         read_frame, on_frame = transport.read_frame, connection.on_inbound_frame
-        with contextlib.suppress(TimeoutError), transport.having_timeout(0):
-            for _ in range(_FRAMES_A_TURN):
-                on_frame(read_frame())
+        handling = False
+        try:
+            with transport.having_timeout(0):
+                for _ in range(_FRAMES_A_TURN):
+                    frame = read_frame()
+                    handling = True
+                    on_frame(frame)
+                    handling = False
+        except TimeoutError:
+            if handling:
+                raise
         self._on_read()
+
+    def _channel(self, *arguments: Any, **options: Any) -> Any:
+        channel = self._make_channel(*arguments, **options)
+        channel._do_revive = _leave_closed
+        return channel
 
     def look_again(self) -> None:
         """Come back in the next turn if there is something in the buffer."""
@@ -63,3 +79,9 @@ class AmqpReader:
         self._planned = False
         with contextlib.suppress(Exception):
             self._loop.remove(self._socket)
+
+
+def _leave_closed() -> None:
+    """py-amqp opens a channel that RabbitMQ has closed again by itself, without its consumers, and waits for
+    the answer in the midst of our reading. Here the error must come out: all is built anew then.
+    """

@@ -53,12 +53,13 @@ class Intake:
         except MalformedMessage as error:
             self._endings.malformed(delivery, error.reason)
             return None
+        # First of all: what runs here is neither worn out nor too late, however often it is delivered again.
+        if self._doubles and self._doubles.absorb(delivery, envelope):
+            return None
         if self._worn_out(delivery, envelope):
             return None
         if envelope.expires is not None and time() > envelope.expires:
             self._endings.expired(delivery, envelope)
-            return None
-        if self._doubles and self._doubles.absorb(delivery, envelope):
             return None
         if envelope.eta is not None and envelope.eta - time() > ETA_PATIENCE:
             if self.revoked.active and self.revoked.covers(envelope.id, delivery.headers):

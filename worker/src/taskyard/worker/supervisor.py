@@ -164,6 +164,8 @@ _REMEDIES = {
     "Connection refused": "nothing listens there: is the broker running, and are host and port right?",
     "Connection reset": "the broker closed the connection",
     "NOT_ALLOWED": "check the virtual host in the broker URL",
+    "delivery acknowledgement": "a task runs longer than RabbitMQ's consumer_timeout: raise that, or it may "
+    "run twice where several workers consume the queue",
     "timed out": "no answer: check host, port and network policy",
 }
 
