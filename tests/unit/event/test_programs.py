@@ -69,6 +69,17 @@ def test_what_is_dispatched_is_received(app: App, connection: Any) -> None:
     assert all("local_received" in event for event in received)
 
 
+def test_the_limit_counts_events_however_many_come_at_once(app: App, connection: Any) -> None:
+    received: list[dict[str, Any]] = []
+    receiver = app.events.Receiver(connection, handlers={"*": received.append})
+    receiver.queue(connection.channel()).declare()
+    with app.events.Dispatcher(connection) as dispatcher:
+        for _ in range(30):
+            dispatcher.send("task-own", uuid="a")
+    receiver.capture(limit=10, timeout=5, wakeup=False)
+    assert len(received) == 10
+
+
 def test_what_cannot_be_sent_is_kept(app: App, connection: Any) -> None:
     class Broken:
         def publish(self, *args: Any, **kwargs: Any) -> None:

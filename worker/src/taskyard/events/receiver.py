@@ -69,6 +69,8 @@ class EventReceiver(ConsumerMixin):  # type: ignore[misc]
         self.adjust_clock = self.clock.adjust
         self.forward_clock = self.clock.forward
         self.accept = {conf.event_serializer, "json"} if accept is None else accept
+        #: Messages that may still come; None: any number.
+        self._left: int | None = None
 
     @property
     def connection(self) -> Any:
@@ -92,11 +94,21 @@ class EventReceiver(ConsumerMixin):  # type: ignore[misc]
         if wakeup:
             self.wakeup_workers(channel=channel)
 
+    def consume(
+        self, limit: int | None = None, timeout: float | None = None, safety_interval: int = 1, **kwargs: Any
+    ) -> Iterator[Any]:
+        """kombu's; `limit` counts messages, of which one look at the broker may bring many."""
+        self._left = limit or None
+        for each in super().consume(timeout=timeout, safety_interval=safety_interval, **kwargs):
+            yield each
+            if self._left == 0:
+                return
+
     def itercapture(
         self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True
     ) -> Iterator[Any]:
         """Capture while the result is iterated over."""
-        return self.consume(limit=limit, timeout=timeout, wakeup=wakeup)  # type: ignore[no-any-return]
+        return self.consume(limit=limit, timeout=timeout, wakeup=wakeup)
 
     def capture(self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True) -> None:
         """Handle events until `limit` of them came, `timeout` seconds without any, or for ever."""
@@ -125,5 +137,9 @@ class EventReceiver(ConsumerMixin):  # type: ignore[misc]
         return type, body
 
     def _receive(self, body: Any, message: Any) -> None:
+        if self._left is not None:
+            if self._left == 0:
+                return
+            self._left -= 1
         for event in body if isinstance(body, list) else [body]:
             self.process(*self.event_from_message(event))
