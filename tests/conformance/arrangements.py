@@ -15,7 +15,18 @@ ROOT = Path(__file__).parent.parent.parent
 INNER = Path(__file__).parent / "inner"
 TASKYARD = ROOT / "worker" / "src"
 
-_WORKER_DRIVEN = ("canvas", "tasks", "group_chains", "inspect", "redis_backend", "backend", "loader")
+_WORKER_DRIVEN = (
+    "canvas",
+    "tasks",
+    "group_chains",
+    "inspect",
+    "worker",
+    "redis_backend",
+    "backend",
+    "loader",
+)
+#: Without a worker, or with one of their own: they say something where `celery` is Taskyard.
+_CLIENT_DRIVEN = ("serialization", "events_state_memory_leak", "mem_leak_in_exception_handling")
 _UNIT = (
     "tasks/test_canvas",
     "tasks/test_chord",
@@ -68,7 +79,11 @@ ARRANGEMENTS = {
         ),
         Arrangement(
             "both-redis", "taskyard", "taskyard", "redis",
-            _integration(*(each for each in _WORKER_DRIVEN if each != "backend")),
+            _integration(*(each for each in _WORKER_DRIVEN if each != "backend"), *_CLIENT_DRIVEN),
+        ),
+        Arrangement(
+            "both-rabbitmq", "taskyard", "taskyard", "rabbitmq",
+            _integration(*(each for each in _WORKER_DRIVEN if each not in ("backend", "redis_backend"))),
         ),
         Arrangement("stock-unit", "celery", None, None, tuple(f"t/unit/{name}.py" for name in _UNIT)),
         Arrangement("stock-redis", "celery", "celery", "redis", _integration(*_WORKER_DRIVEN)),

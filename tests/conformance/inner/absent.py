@@ -1,37 +1,19 @@
-"""Private names of Celery that its test files import at their top, for the sake of a few of their tests.
+"""What Celery's test files import at their top and Taskyard does not have, for the sake of a few of their tests.
 
-Without a stand-in the other tests of the file could not be collected. Those that call one fail, and stand in
+Without a stand-in the other tests of the file could not be collected. Those that use one fail, and stand in
 exclusions.toml.
 """
 
 from __future__ import annotations
 
+import ast
+import pickle
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-NAMES = {
-    "celery.app.registry": ["_unpickle_task", "_unpickle_task_v2"],
-    "celery.app.task": ["_reprtask"],
-    "celery.backends.base": ["SyncBackendMixin"],
-    "celery.canvas": [
-        "_chain",
-        "_clear_chord_option",
-        "_fold_chain",
-        "_maybe_group",
-        "_merge_chain_step",
-        "_merge_dictionaries",
-        "_strip_chord_header_links",
-        "maybe_unroll_group",
-    ],
-    "celery.result": ["denied_join_result"],
-    "celery.utils.collections": ["LimitedSet"],
-    "celery.utils.functional": ["pass1"],
-    "celery.utils.imports": ["qualname"],
-    "celery.utils.objects": ["Bunch"],
-    "celery.utils.serialization": ["UnpickleableExceptionWrapper", "pickle"],
-}
 
 
 class Absent:
@@ -41,19 +23,44 @@ class Absent:
         raise NotImplementedError(f"{type(self).__name__} is private to Celery")
 
 
-def install() -> None:
-    """Put a stand-in wherever there is nothing."""
-    for name, attributes in NAMES.items():
-        try:
-            module = import_module(name)
-        except ImportError:
-            module = sys.modules[name] = ModuleType(name)
-            parent, _, last = name.rpartition(".")
-            setattr(import_module(parent), last, module)
-        for attribute in attributes:
-            if not hasattr(module, attribute):
-                setattr(module, attribute, _stand_in(attribute))
+def provide(file: Path) -> None:
+    """Put a stand-in wherever the file's own imports from celery find nothing."""
+    for module, names in _imports(file):
+        made = _module(module)
+        for name in names:
+            if not hasattr(made, name) and not _is_module(f"{module}.{name}"):
+                setattr(made, name, _stand_in(name))
+
+
+def _imports(file: Path) -> Iterator[tuple[str, list[str]]]:
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and _is_celery(node.module):
+            yield str(node.module), [each.name for each in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((each.name, []) for each in node.names if _is_celery(each.name))
+
+
+def _is_celery(module: str | None) -> bool:
+    return (module or "").partition(".")[0] == "celery"
+
+
+def _module(name: str) -> ModuleType:
+    if _is_module(name):
+        return sys.modules[name]
+    parent, _, last = name.rpartition(".")
+    module = sys.modules[name] = ModuleType(name)
+    module.__path__ = []
+    setattr(_module(parent), last, module)
+    return module
+
+
+def _is_module(name: str) -> bool:
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def _stand_in(name: str) -> Any:
-    return import_module("pickle") if name == "pickle" else type(name, (Absent,), {})
+    return pickle if name == "pickle" else type(name, (Absent,), {})
