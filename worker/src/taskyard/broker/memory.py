@@ -1,5 +1,5 @@
-"""A broker in this process' memory, for tests: clients and workers (with the pool solo) in threads of one
-process share it.
+"""A broker in this process' memory, for tests: clients and workers (with the pools solo, threads and asyncio,
+which have no processes of their own then) in threads of one process share it.
 
 URLs: ``memory://``, and ``memory://name`` for brokers apart from each other. It is the SQLite broker without
 a file: leases, priorities, delays, broadcasts and dead letters are the same. It ends with the process, and a
@@ -35,8 +35,8 @@ class _Memory:
         """Refuse to work in a forked child: what it saw would be a copy."""
         if self._pid != os.getpid():
             raise UnusableDatabaseError(
-                "a memory:// broker lives in one process: take the pool solo in a thread of it, or "
-                "sqlite:// as broker"
+                "a memory:// broker lives in one process: take the pool solo, threads or asyncio in a "
+                "thread of it, or sqlite:// as broker"
             )
 
 

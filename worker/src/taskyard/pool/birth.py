@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -51,6 +52,8 @@ class Cradle:
 
     def prepare(self) -> None:
         """Remember which files children may keep; call it before connections are opened."""
+        gc.collect()
+        gc.freeze()
         self._inherited = open_fds()
 
     def child(self, fork_guard: Any) -> ChildProcess:

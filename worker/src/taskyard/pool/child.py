@@ -35,7 +35,8 @@ def _ignore(number: int, frame: Any) -> None:
     """The parent decides when a child ends."""
 
 
-def _lane(app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> Lane:
+def make_lane(app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> Lane:
+    """How jobs are run, as the pool says."""
     if spec.lane == "serial":
         from taskyard.pool.serial import SerialLane
 
@@ -67,7 +68,7 @@ def child_main(app: App, spec: ChildSpec, sock: socket.socket, board: Board, par
             # Not SIG_IGN: programs that a task starts would inherit it and could not be terminated.
             signal.signal(number, _ignore)
         die_with_parent(parent)
-        lane = _lane(app, spec, sock, board)
+        lane = make_lane(app, spec, sock, board)
         lane.install_signals()
         sock.sendall(pack_frame([]))  # the app is loaded
         initialised = True

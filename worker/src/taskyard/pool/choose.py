@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ImproperlyConfigured
@@ -52,13 +51,19 @@ class PoolOptions:
     log: dict[str, Any] | None = None
 
 
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
 def pool_name(name: str | type[Any]) -> str | type[Pool]:
     """The pool's own name, or its class for `module:Class`; ImproperlyConfigured if there is none."""
     if isinstance(name, type):
         return _checked(name, name.__name__)
     known = _ALIASES.get(name, name)
     if known in POOLS:
-        if known in ("gevent", "eventlet") and find_spec(known) is None:
+        if known in ("gevent", "eventlet") and not _is_installed(known):
             raise ImproperlyConfigured(f"the pool {known} needs more: pip install taskyard[{known}]")
         return known
     module, colon, attribute = name.partition(":")
@@ -118,7 +123,13 @@ def open_pool(app: App, pool: str | type[Pool], options: PoolOptions) -> Pool:
         imports=options.imports,
         log=options.log,
     )
-    cradle = Cradle(app, spec, spawn=spawn)
+    local = pool in ("threads", "asyncio") and app.conf.effective_read_url().startswith("memory:")
+    if local:
+        from taskyard.pool.in_process import LocalCradle
+
+        cradle: Cradle = LocalCradle(app, spec)
+    else:
+        cradle = Cradle(app, spec, spawn=spawn)
     common: dict[str, Any] = {
         "pace": options.pace,
         "max_tasks": options.max_tasks,
@@ -128,7 +139,8 @@ def open_pool(app: App, pool: str | type[Pool], options: PoolOptions) -> Pool:
         from taskyard.pool.lanes import LanePool
 
         limits = _LANES[pool]
-        return LanePool(cradle, options.slots, options.processes, enforces_limits=limits, **common)
+        processes = 1 if local else options.processes
+        return LanePool(cradle, options.slots, processes, enforces_limits=limits, **common)
     from taskyard.pool.prefork import PreforkPool
 
     return PreforkPool(cradle, options.slots, **common)

@@ -71,6 +71,11 @@ class AsyncioLane(SideBySide):
         loop.add_reader(self.sock, self._readable)
         loop.run_forever()
 
+    def close(self) -> None:
+        """What still runs is not waited for."""
+        self._threads.shutdown(wait=False)
+        self._stores.shutdown(wait=False)
+
     def _readable(self) -> None:
         try:
             # The socket blocks for the answers, which the parent always reads.

@@ -47,6 +47,9 @@ class Lane(ABC):
     def serve(self) -> None:
         """Run jobs until the parent closes the socket."""
 
+    def close(self) -> None:  # noqa: B027  a process that ends needs nothing
+        """Let go of threads, where the process lives on."""
+
     @abstractmethod
     def progress(self, outcome: Outcome) -> None:
         """Pass on that a job has begun; from wherever it runs."""

@@ -26,9 +26,10 @@ class ChildProcess:
         "writing",
     )  # fmt: skip
 
-    def __init__(self, pid: int, sock: socket.socket, board: Board) -> None:
+    def __init__(self, pid: int, sock: socket.socket, board: Board, *, pidfd: int = -1) -> None:
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+        #: Readable when the process has ended.
+        self.pidfd = os.pidfd_open(pid) if pidfd < 0 else pidfd
         self.sock = sock
         self.board = board
         self.reader = FrameReader()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -53,8 +52,6 @@ class ProcessPool(Pool):
     # -- children
     def start(self) -> None:
         """Make the children; call it before any thread or connection exists."""
-        gc.collect()
-        gc.freeze()
         self._cradle.prepare()
         self._refill()
 

@@ -36,6 +36,10 @@ class ThreadLane(SideBySide):
         while data := self.sock.recv(1 << 18):
             self.receive(data)
 
+    def close(self) -> None:
+        """What still runs is not waited for."""
+        self._threads.shutdown(wait=False)
+
     def begin(self, job: Job, hard: float | None, soft: float | None) -> None:
         """Hand the job to a thread."""
         self.cannot_limit(job, hard, soft)
