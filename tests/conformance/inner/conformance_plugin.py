@@ -192,7 +192,8 @@ class _Reporter:
             before = self._outcomes.get(report.nodeid)
             if before is None or _RANKS.index(outcome) > _RANKS.index(before[0]):
                 self._outcomes[report.nodeid] = (outcome, reason)
-        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        if not hasattr(report, "context"):  # that of a subtest is a part of its test's
+            self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if nodeid in self._outcomes:
