@@ -119,6 +119,8 @@ class Request:
     below: tuple[Task[..., Any] | None, Request] | None = None
     #: The task's own __call__ has been entered by the worker; a second entry is a direct call.
     entered: bool = False
+    #: The limit that a `retry` of this run has named.
+    override_max_retries: int | None = None
 
     @view
     def id(self) -> str | None:

@@ -7,7 +7,6 @@ import random
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from taskyard.canvas_methods import CanvasMethods
@@ -171,8 +170,10 @@ class Task(CanvasMethods, Generic[P, R]):
     _signature: inspect.Signature | None = None
     _positional: tuple[int, int] | None = None
     _default_request: Context | None = None
-    #: The limit that the latest `retry` named; autoretry takes it over once.
+    #: A limit that autoretry takes over once; what `retry` names is an attribute of the request.
     override_max_retries: int | None = None
+    #: `apply_async` as it is here, whatever is put in its place later.
+    standard_apply_async: ClassVar[Any]
 
     # -- from the app
     @classmethod
@@ -338,8 +339,7 @@ class Task(CanvasMethods, Generic[P, R]):
         """Send with options: countdown, eta, expires, queue, priority, headers, time_limit, ...
         (App.send_task).
         """
-        if shadow:
-            options["shadow"] = shadow
+        options["shadow"] = shadow or None
         args, kwargs, options = self.prepare_call(args, kwargs, options)
         app = self.app
         if app.conf.task_always_eager:
@@ -394,8 +394,7 @@ class Task(CanvasMethods, Generic[P, R]):
         """Options of `apply_async` that are attributes of the task."""
         options = self._exec_options
         if options is None:
-            found = {name: getattr(self, name, None) for name in SENT_OPTIONS}
-            options = {name: value for name, value in found.items() if value is not None}
+            options = {name: getattr(self, name, None) for name in SENT_OPTIONS}
             options["ignore_result"] = self.ignore_result
             self._exec_options = options
         return options
@@ -443,7 +442,7 @@ class Task(CanvasMethods, Generic[P, R]):
             **extra_options,
         }
         info = request.delivery_info or {}
-        if info.get("priority") is not None:
+        if info.get("priority") is not None and extra_options.get("priority") is None:
             options["priority"] = info["priority"]
         if queue:
             options["queue"] = queue
@@ -476,7 +475,7 @@ class Task(CanvasMethods, Generic[P, R]):
         request = self.request
         retries = request.retries + 1
         if max_retries is not None:
-            self.override_max_retries = max_retries
+            request.override_max_retries = max_retries
         limit = self.max_retries if max_retries is None else max_retries
         if request.called_directly:
             _raise_in_context(exc if exc is not None else Retry("Task can be retried", None))
@@ -544,9 +543,12 @@ class Task(CanvasMethods, Generic[P, R]):
         delay = self.retry_delay()
         if delay is not None:
             options["countdown"] = delay
-        if self.override_max_retries is not None:
-            # What an earlier retry() of this run asked for holds for this one too.
-            options["max_retries"], self.override_max_retries = self.override_max_retries, None
+        asked = self.request.override_max_retries
+        if asked is None:
+            asked = self.override_max_retries
+        if asked is not None:
+            # What a retry() of this run asked for holds for this one too.
+            options["max_retries"], self.override_max_retries = asked, None
         try:
             return self.retry(exc=error, throw=False, **options)
         except Exception as final:
@@ -603,6 +605,7 @@ class Task(CanvasMethods, Generic[P, R]):
         return find_task, (self.name, module if module in sys.modules else None)
 
 
+Task.standard_apply_async = staticmethod(Task.apply_async)
 for _option, _setting in FROM_CONFIG:
     setattr(Task, _option, _FromConfig(_setting))
 for _option, _setting, _default in FROM_CONFIG_UNLESS_SET:
@@ -713,6 +716,8 @@ def _check_option(base: type[Any], option: str) -> None:
     if option in _MAKING or hasattr(base, option):
         return
     known = [each for each in (*_MAKING, *dir(Task)) if not each.startswith("_")]
+    from difflib import get_close_matches
+
     near = get_close_matches(option, known, n=1, cutoff=0.8)
     if near:
         raise TypeError(f"unknown task option {option!r}; did you mean {near[0]!r}?")

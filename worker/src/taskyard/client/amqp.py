@@ -79,6 +79,10 @@ class Router:
         return options
 
 
+#: What programs put their own in place of, to look at messages or to change them.
+_MESSAGE_METHODS = frozenset({"create_task_message", "as_task_v2", "send_task_message"})
+
+
 class AMQP:
     """Reached as `app.amqp`."""
 
@@ -92,8 +96,20 @@ class AMQP:
     #: Longest representation of arguments, characters.
     argsrepr_maxsize = kwargsrepr_maxsize = 1024
 
+    #: Whether a subclass makes or publishes messages in its own way.
+    _own_messages = False
+
     def __init__(self, app: App) -> None:
         self.app = app
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._own_messages = any(getattr(cls, name) is not getattr(AMQP, name) for name in _MESSAGE_METHODS)
+
+    @property
+    def has_its_own_messages(self) -> bool:
+        """Whether tasks are sent by calls of the methods here: somebody has put others in their place."""
+        return self._own_messages or not _MESSAGE_METHODS.isdisjoint(self.__dict__)
 
     # -- queues and routes
     @property
@@ -165,12 +181,11 @@ class AMQP:
         return pool
 
     # -- messages
-    @property
-    def create_task_message(self) -> Any:
-        """The function that makes a message of the task protocol in use."""
+    def create_task_message(self, *args: Any, **options: Any) -> task_message:
+        """A message of the task protocol in use."""
         if self.app.conf.task_protocol != 2:
             raise ImproperlyConfigured("task_protocol must be 2; protocol 1 is read, never written")
-        return self.as_task_v2
+        return self.as_task_v2(*args, **options)
 
     def as_task_v2(
         self,
@@ -228,6 +243,7 @@ class AMQP:
             replaced_task_nesting=replaced_task_nesting,
             stamped_headers=stamped_headers,
             stamps={header: options[header] for header in stamped_headers or []},
+            levels=self.app.conf.task_repr_maxlevels,
         )
         sent = None
         if create_sent_event:

@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskyard.trace")
 
-#: Characters of a result's repr in the log, as Celery cuts it.
-_LOGGED_RESULT = 46
-
 _Current = tuple[Task[..., Any] | None, Request] | None
 
 
@@ -211,7 +208,7 @@ class Runner:
     def fail(self, attempt: Attempt, error: BaseException) -> Outcome:
         """The task has raised: a failure, a retry, or a wish (Ignore, Reject)."""
         if not isinstance(error, TaskPredicate):
-            error = self._maybe_autoretry(attempt.task, error)
+            error = attempt.task.autoretry(error)
         try:
             outcome = self._raised(attempt, error)
         except Reject as refused:  # the result store is away
@@ -268,10 +265,10 @@ class Runner:
                 request.shadow or job.name,
                 job.id,
                 runtime,
-                safe_repr(value, _LOGGED_RESULT),
+                safe_repr(value, task.resultrepr_maxsize),
             )
         self._after_return(attempt, SUCCESS, value, None)
-        report = (safe_repr(value), "") if job.properties.get("events") else None
+        report = (safe_repr(value, task.resultrepr_maxsize), "") if job.properties.get("events") else None
         return Outcome(job.seq, ACK, SUCCESS, results, runtime, report=report)
 
     # -- everything else
@@ -321,21 +318,6 @@ class Runner:
         runtime = monotonic() - attempt.began
         report = (safe_repr(error), einfo.traceback)
         return Outcome(job.seq, REJECT, FAILURE, [], runtime, reason, report=report)
-
-    def _maybe_autoretry(self, task: Task[..., Any], error: BaseException) -> BaseException:
-        """The Retry that the task's options ask for, or the error itself."""
-        if not task.autoretry_for or not isinstance(error, task.autoretry_for):
-            return error
-        if task.dont_autoretry_for and isinstance(error, task.dont_autoretry_for):
-            return error
-        options = dict(task.retry_kwargs)
-        delay = task.retry_delay()
-        if delay is not None:
-            options["countdown"] = delay
-        try:
-            return task.retry(exc=error, throw=False, **options)
-        except Exception as final:
-            return final
 
     def _retried(self, attempt: Attempt, error: Retry, runtime: float) -> Outcome:
         job, task, request = attempt.job, attempt.task, attempt.request

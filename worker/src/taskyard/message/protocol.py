@@ -14,7 +14,7 @@ from typing import Any
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import dump_json, loads
 from taskyard.message.identity import origin
-from taskyard.message.saferepr import safe_repr
+from taskyard.message.saferepr import LEVELS, LIMIT, safe_repr
 
 
 @dataclass(slots=True)
@@ -76,6 +76,7 @@ def headers_of(
     replaced_task_nesting: int = 0,
     stamped_headers: list[str] | None = None,
     stamps: dict[str, Any] | None = None,
+    levels: int = LEVELS,
 ) -> dict[str, Any]:
     """All headers that Celery 5.7 sends, in its order."""
     return {
@@ -91,8 +92,8 @@ def headers_of(
         "timelimit": list(timelimit),
         "root_id": root_id or task_id,
         "parent_id": parent_id,
-        "argsrepr": safe_repr(args) if argsrepr is None else argsrepr,
-        "kwargsrepr": safe_repr(kwargs) if kwargsrepr is None else kwargsrepr,
+        "argsrepr": safe_repr(args, LIMIT, levels) if argsrepr is None else argsrepr,
+        "kwargsrepr": safe_repr(kwargs, LIMIT, levels) if kwargsrepr is None else kwargsrepr,
         "origin": origin(),
         "ignore_result": ignore_result,
         "replaced_task_nesting": replaced_task_nesting,
@@ -105,7 +106,13 @@ def iso_date(value: datetime | float | str | None, what: str) -> str | None:
     """An aware ISO 8601 date for the eta or expires header; a number counts seconds from now, naive means
     UTC, as it does for Celery whatever its time zone.
     """
-    if value is None or isinstance(value, str):
+    if value is None:
+        return value
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{what} must be an ISO 8601 date, not {value!r:.80}") from None
         return value
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()

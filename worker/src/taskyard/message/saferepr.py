@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cache
 from reprlib import Repr
 from typing import Any
 
 #: Characters of a representation, as Celery cuts it.
 LIMIT = 1024
-
-_cutter = Repr()
-_cutter.maxlevel = 3
-_cutter.maxtuple = _cutter.maxlist = _cutter.maxdict = _cutter.maxset = 32
-_cutter.maxstring = _cutter.maxother = 128
+#: How deep a representation looks into values (the default of task_repr_maxlevels).
+LEVELS = 3
 
 
-def safe_repr(value: Any, limit: int = LIMIT) -> str:
-    """repr() that is bounded in length and never raises."""
+@cache
+def _cutter(levels: int) -> Repr:
+    made = Repr()
+    made.maxlevel = levels
+    made.maxtuple = made.maxlist = made.maxdict = made.maxset = 32
+    made.maxstring = made.maxother = 128
+    return made
+
+
+def safe_repr(value: Any, limit: int = LIMIT, levels: int = LEVELS) -> str:
+    """repr() that is bounded in length and depth and never raises."""
     try:
-        text = repr(value) if _small(value) else _cutter.repr(value)
+        text = repr(value) if _small(value) else _cutter(levels).repr(value)
     except Exception as error:
         text = f"<unrepresentable {type(value).__name__}: {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -27,7 +34,12 @@ def _small(value: Any) -> bool:
     """Whether the plain repr() is surely short: few items, each a number or a short string."""
     kind = type(value)
     if kind is tuple or kind is list:
-        return len(value) <= 32 and all(_scalar(item) for item in value)
+        if len(value) > 32:
+            return False
+        for item in value:  # noqa: SIM110  a generator costs more than all the rest
+            if not _scalar(item):
+                return False
+        return True
     if kind is dict:
         return len(value) <= 32 and all(_scalar(key) and _scalar(item) for key, item in value.items())
     return _scalar(value)

@@ -5,18 +5,19 @@ of Celery that mean nothing here.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import lru_cache
 
 from taskyard.settings.options import Options
 
 NAMES: frozenset[str] = frozenset(Options.__annotations__)
 
-#: Settings that are accepted for Celery's sake and do nothing, and why.
+#: Settings that are accepted for Celery's sake and do nothing, and why nothing is lost; a warning says so.
 WITHOUT_EFFECT = {
-    "worker_agent": "there is no actor model",
-    "worker_consumer": "the consumer is extended by worker steps",
-    "worker_timer": "the worker has one loop of its own",
+    "beat_sync_every": "the scheduler writes its file before each task that it sends",
+    "broker_channel_error_retry": "after any error the worker connects anew",
+    "result_backend_thread_safe": "one result store serves all threads",
+    "result_exchange": "results of rpc:// go straight to the caller's queue",
+    "result_exchange_type": "results of rpc:// go straight to the caller's queue",
     "worker_timer_precision": "the worker's timers are exact",
     "worker_pool_putlocks": "the pool takes a task only for a free slot",
     "worker_lost_wait": "a lost process is noticed at once",
@@ -24,16 +25,30 @@ WITHOUT_EFFECT = {
     "worker_enable_prefetch_count_reduction": "the worker fetches only for free slots",
 }
 
-#: Prefixes of the settings of Celery's result backends that Taskyard has not.
-_OTHER_BACKENDS = (
-    "arangodb_",
-    "azureblockblob_",
-    "cassandra_",
-    "cosmosdbsql_",
-    "couchbase_",
-    "elasticsearch_",
-    "gcs_",
-    "s3_",
+#: Settings of Celery that ask for what is not there, and what is to be used for it; setting one is an error.
+REFUSED = {
+    "beat_enable_remote_control": "the scheduler answers no remote control; watch its process",
+    "beat_remote_control_max_tick_age": "the scheduler answers no remote control; watch its process",
+    "worker_agent": "there is no actor model; a worker step (app.steps) can run beside the worker",
+    "worker_consumer": "extend the consumer by worker steps: app.steps['consumer'].add(...)",
+    "worker_timer": "the worker has one loop of its own; a worker step (app.steps) can have timers",
+}
+
+#: Settings of the result backends of Celery that Taskyard has not, by their first part.
+OTHER_BACKENDS = {
+    "arangodb_": "backend_settings",
+    "azureblockblob_": "base_path connection_timeout container_name read_timeout retry_increment_base "
+    "retry_initial_backoff_sec retry_max_attempts",
+    "cassandra_": "auth_kwargs auth_provider bundle_path entry_ttl keyspace options port read_consistency "
+    "servers table write_consistency",
+    "cosmosdbsql_": "collection_name consistency_level database_name max_retry_attempts max_retry_wait_time",
+    "couchbase_": "backend_settings",
+    "elasticsearch_": "max_retries retry_on_timeout save_meta_as_text timeout",
+    "gcs_": "base_path bucket project ttl",
+    "s3_": "access_key_id base_path bucket endpoint_url region secret_access_key",
+}
+_OF_OTHER_BACKENDS = frozenset(
+    first + last for first, names in OTHER_BACKENDS.items() for last in names.split()
 )
 
 #: First parts of settings' names: what begins so in a configuration module is meant as a setting.
@@ -69,6 +84,8 @@ _ODD = {
     "CELERY_INCLUDE": "include",
     "CELERY_RESULT_ACCEPT_CONTENT": "result_accept_content",
     "CELERY_ENABLE_UTC": "enable_utc",
+    "ENABLE_UTC": "enable_utc",
+    "RESULT_ACCEPT_CONTENT": "result_accept_content",
     "TIME_ZONE": "timezone",
 }
 #: Rules for the others, tried in this order: what an old name begins with, and what stands for it now.
@@ -119,10 +136,31 @@ def without_prefix(name: str, namespace: str) -> str | None:
     return modern(name) or own
 
 
+def meant_as_setting(name: str) -> bool:
+    """Whether an unknown name in a configuration module, which holds other things too, is surely a wrong
+    setting: it begins as one, or has one of Celery's old names.
+    """
+    if name.startswith(PREFIXES) or name in _OF_OTHER_BACKENDS:
+        return True
+    return bool(name.startswith("CELERY") and _UPPER.fullmatch(name))
+
+
 def unknown_setting(name: str) -> str:
     """The line that refuses a setting, with the nearest name that exists."""
-    if name.lower().startswith(_OTHER_BACKENDS):
-        return f"setting {name!r} belongs to a result backend of Celery's that Taskyard does not have"
+    if name.lower().removeprefix("celery_").startswith(tuple(OTHER_BACKENDS)):
+        return (
+            f"setting {name!r} belongs to a result backend of Celery's that Taskyard does not have; "
+            "there are redis, rpc, db+..., mongodb, cache (memcached), file, django-db and django-cache"
+        )
+    if name.startswith("CELERY_"):
+        own = name.removeprefix("CELERY_").lower()
+        if own in NAMES:
+            return (
+                f"unknown setting {name!r}: names with this prefix are read with "
+                f"config_from_object(..., namespace='CELERY'); without it the name is {own!r}"
+            )
+    from difflib import get_close_matches
+
     near = get_close_matches(name.lower(), sorted(NAMES), n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown setting {name!r}{hint}"

@@ -56,8 +56,6 @@ class Options:
     broker_connection_retry_on_startup: bool | None = True
     #: Attempts before the worker gives up; None or 0 for no end.
     broker_connection_max_retries: int | None = 100
-    #: A channel's error counts as a lost connection.
-    broker_channel_error_retry: bool = False
     #: How the next of several URLs is chosen: "round-robin", "shuffle" or a function.
     broker_failover_strategy: str | Callable[..., Any] | None = None
     #: Seconds between AMQP heartbeats; 0 or None switches them off.
@@ -82,8 +80,6 @@ class Options:
     result_backend_max_retries: float | None = float("inf")
     result_backend_base_sleep_between_retries_ms: int = 10
     result_backend_max_sleep_between_retries_ms: int = 10000
-    #: The result store's client may be used by several threads.
-    result_backend_thread_safe: bool = False
     #: Results kept in the caller's memory; -1 for none, 0 or None for no limit.
     result_cache_max: int | None = -1
     result_compression: str | None = None
@@ -97,8 +93,6 @@ class Options:
     result_extended: bool = False
     #: Messages of the rpc:// store survive the broker's restart.
     result_persistent: bool | None = None
-    result_exchange: str = "celeryresults"
-    result_exchange_type: str = "direct"
     #: Seconds between looks at a chord's header where the store has no counter.
     result_chord_retry_interval: float = 1.0
     #: Seconds that joining a chord's results may take.
@@ -241,6 +235,8 @@ class Options:
     worker_pool: str | type[Any] = "prefork"
     #: How children are made: "fork" or "spawn".
     worker_pool_start_method: str = "fork"
+    #: Seconds that a new child has before it must show that it runs.
+    worker_proc_alive_timeout: float = 4.0
     #: Allow the remote command pool_restart.
     worker_pool_restarts: bool = False
     #: Messages fetched for each slot (Celery: 4).
@@ -288,20 +284,22 @@ class Options:
     beat_schedule_filename: str = "celerybeat-schedule"
     #: Seconds that the scheduler sleeps at most; 0 lets the scheduler class decide.
     beat_max_loop_interval: float = 0
-    #: Entries sent before the schedule is saved; 0: by time alone.
-    beat_sync_every: int = 0
     #: Seconds after which a tick that was missed is let go; None: never.
     beat_cron_starting_deadline: float | None = None
+
+    # -- of Celery, and without effect or not supported here (names.py says why)
     beat_enable_remote_control: bool = False
     beat_remote_control_max_tick_age: float | None = None
-
-    # -- of Celery, and without effect here (WITHOUT_EFFECT in names.py says why)
+    beat_sync_every: int = 0
+    broker_channel_error_retry: bool = False
+    result_backend_thread_safe: bool = False
+    result_exchange: str = "celeryresults"
+    result_exchange_type: str = "direct"
     worker_agent: str | type[Any] | None = None
     worker_consumer: str | type[Any] | None = None
     worker_timer: str | type[Any] | None = None
     worker_timer_precision: float = 1.0
     worker_pool_putlocks: bool = True
-    worker_proc_alive_timeout: float = 4.0
     worker_lost_wait: float = 10.0
     worker_eta_task_limit: int | None = None
     worker_enable_prefetch_count_reduction: bool = True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.settings.check import checked
-from taskyard.settings.names import NAMES, WITHOUT_EFFECT, modern, unknown_setting
+from taskyard.settings.names import NAMES, REFUSED, WITHOUT_EFFECT, modern, unknown_setting
 from taskyard.settings.options import Options
 
 if TYPE_CHECKING:
@@ -223,12 +223,18 @@ class Settings(_Typed, MutableMapping[str, Any]):
 
     def _checked(self, name: str, value: Any) -> tuple[str, Any]:
         known = name if name in NAMES else modern(name)
-        if not self.strict:
-            return known or name, value
         if known is None:
-            raise ImproperlyConfigured(unknown_setting(name))
-        if known in WITHOUT_EFFECT and value != self.defaults[known]:
-            logger.warning("setting %r has no effect: %s", known, WITHOUT_EFFECT[known])
+            if self.strict:
+                raise ImproperlyConfigured(unknown_setting(name))
+            return name, value
+        if value != self.defaults[known]:
+            if known in REFUSED and self.strict:
+                raise ImproperlyConfigured(f"setting {known!r} is not supported: {REFUSED[known]}")
+            why = WITHOUT_EFFECT.get(known) or REFUSED.get(known)
+            if why:
+                logger.warning("setting %r has no effect: %s", known, why)
+        if not self.strict:
+            return known, value
         return known, checked(known, value)
 
     # -- views

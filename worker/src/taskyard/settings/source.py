@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from taskyard.errors import ImproperlyConfigured
-from taskyard.settings.names import NAMES, PREFIXES, modern, unknown_setting, without_prefix
+from taskyard.settings.names import NAMES, meant_as_setting, modern, unknown_setting, without_prefix
 
 
 def load(place: str) -> Any:
@@ -46,7 +46,7 @@ def read(source: Any, namespace: str | None, *, strict: bool) -> dict[str, Any]:
     """The settings in a source, by their present names.
 
     With a namespace only names that begin with it count.  Without one, an unknown name in a mapping is an
-    error; in a module or object (which hold other things too) only where it begins as a setting does.
+    error; in a module or object (which hold other things too) only where it is surely meant as a setting.
     """
     given = _items(source)
     if namespace:
@@ -62,7 +62,7 @@ def read(source: Any, namespace: str | None, *, strict: bool) -> dict[str, Any]:
             old[new] = name
         elif not strict:
             values[name] = value
-        elif isinstance(source, Mapping) or (name.startswith(PREFIXES) and not _is_code(value)):
+        elif isinstance(source, Mapping) or (meant_as_setting(name) and not _is_code(value)):
             raise ImproperlyConfigured(unknown_setting(name))
     lower = [name for name in values if name in NAMES]
     mixed = {new: name for new, name in old.items() if new not in values and name != "TIME_ZONE"}
