@@ -31,6 +31,7 @@ def test_the_modules_are_the_very_same_and_keep_their_own_names() -> None:
         assert taskyard.task.__spec__.name == "taskyard.task"
         assert taskyard.task.__name__ == "taskyard.task"
         assert celery.VERSION[:2] == (5, 7)
+        assert "software -> celery:5.7" in Celery().bugreport()
     """)
 
 

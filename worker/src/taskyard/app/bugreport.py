@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ def bugreport(app: App) -> str:
         kind = f"{type(transport).__module__}:{type(transport).__name__}"
     except Exception as error:
         driver, kind = f"unavailable ({error})", "unknown"
+    # Monitors look for the Celery that Taskyard stands in for.
+    stands_in = sys.modules.get("celery") is taskyard
+    software = (
+        f"celery:{taskyard.__version__} (taskyard)" if stands_in else f"taskyard:{taskyard.__version__}"
+    )
     results = without_password(app.conf.effective_result_backend() or "disabled")
     return "\n".join(
         [
             "",
-            f"software -> taskyard:{taskyard.__version__} kombu:{kombu.__version__} "
-            f"py:{platform.python_version()}",
+            f"software -> {software} kombu:{kombu.__version__} py:{platform.python_version()}",
             f"platform -> system:{platform.system()} arch:{', '.join(platform.architecture())}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
             f"transport -> {kind} driver:{driver}",
