@@ -34,6 +34,14 @@ def test_a_killed_child_s_task_runs_again_and_the_others_are_not_disturbed(
     wait_until(lambda: len(worker.children()) == 2, what="the replacement")
 
 
+def test_a_child_that_sends_nonsense_is_replaced(redis_broker: Broker, start_worker: StartWorker) -> None:
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    worker = start_worker(redis_broker)
+    assert client.send_task("jobs.babble_once", ("x",)).get(timeout=60) == "survived"
+    assert worker.ran() == ["run x 0", "run x 1"]
+    assert "sends nonsense" in worker.text()
+
+
 def test_a_task_that_always_kills_its_process_ends_as_a_failure(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:

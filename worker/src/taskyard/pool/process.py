@@ -74,6 +74,11 @@ class ChildProcess:
                 self.submitted_at.pop(seq, None)
         return known
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end, by the end of its socket."""
+        return self.closing and self.sock.fileno() < 0
+
     def write(self, loop: Loop) -> None:
         """Send what the socket takes; the rest when it is writable again."""
         unsent = self.unsent

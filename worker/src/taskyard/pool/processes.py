@@ -14,9 +14,12 @@ from taskyard.pool.birth import Cradle
 from taskyard.pool.board import Board
 from taskyard.pool.frames import pack_frame
 from taskyard.pool.pool import LostJob, Pool
+from taskyard.pool.stuck import LOOK_SECONDS, StuckChildren
 from taskyard.signals import worker_before_create_process
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from taskyard.loop import Loop
     from taskyard.pool.pace import Pace
     from taskyard.pool.process import ChildProcess
@@ -60,12 +63,18 @@ class ProcessPool(Pool):
         self._loop = loop  # type: ignore[assignment]
         for worker in self._workers.values():
             self._watch(worker)
+        self.loop.call_repeatedly(LOOK_SECONDS, StuckChildren(self).look)
 
     @property
     def loop(self) -> Loop:
         """The loop that watches the children."""
         assert self._loop is not None
         return self._loop
+
+    @property
+    def children(self) -> Collection[ChildProcess]:
+        """The children."""
+        return self._workers.values()
 
     @property
     def pids(self) -> list[int]:
@@ -111,7 +120,13 @@ class ProcessPool(Pool):
         if not data:
             self.loop.remove(worker.sock)
             return
-        self._collect(worker, data, outcomes)
+        try:
+            self._collect(worker, data, outcomes)
+        except Exception as error:
+            # What else than its answers is in there, only its task can know: the stream cannot be read on.
+            logger.error("Child process %s sends nonsense (%s): it is killed and replaced", worker.pid, error)
+            self.loop.remove(worker.sock)
+            worker.signal(signal.SIGKILL)
         if outcomes:
             self.on_outcomes(outcomes)
         self._maybe_retire(worker)
@@ -169,7 +184,10 @@ class ProcessPool(Pool):
                 break
             if not data:
                 break
-            self._collect(worker, data, outcomes)
+            try:
+                self._collect(worker, data, outcomes)
+            except Exception:
+                break  # it was killed for that
         reason = self._bury(worker)
         if outcomes:
             self.on_outcomes(outcomes)
@@ -278,6 +296,14 @@ class ProcessPool(Pool):
     def take_back(self) -> list[int]:
         """Jobs not begun, of all children."""
         return self._take_back_from([worker for worker in self._workers.values() if worker.jobs])
+
+    def take_all_back(self, worker: ChildProcess) -> bool:
+        """Take back what one child has not begun, and give it nothing more; False if it runs something."""
+        returned = self._take_back_from([worker])
+        worker.closing = not worker.jobs
+        if returned:
+            self.on_returned(returned)
+        return worker.closing
 
     def _take_back_from(self, workers: list[ChildProcess]) -> list[int]:
         returned: list[int] = []
