@@ -60,13 +60,18 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
+        self.launch()
+        wait_until(lambda: self.ended() or self._ready(), what=f"{self.side} worker ready")
+        assert not self.ended(), self.text()
+        return self
+
+    def launch(self) -> Worker:
+        """Start it and do not wait."""
         with self.log.open("ab") as log:
             # In a group of its own, so that a test can signal all of its processes.
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(lambda: self.ended() or self._ready(), what=f"{self.side} worker ready")
-        assert not self.ended(), self.text()
         return self
 
     def _ready(self) -> bool:
@@ -128,10 +133,16 @@ class Cluster:
         return self.side == "celery"
 
     def start(self, *arguments: str, side: Side | None = None) -> Worker:
-        name = f"w{len(self.workers)}"
-        worker = Worker(side or self.side, self.directory, self.environment, name, arguments)
+        return self._made(side or self.side, arguments).start()
+
+    def launch(self, *arguments: str) -> Worker:
+        """Start a worker and do not wait."""
+        return self._made(self.side, arguments).launch()
+
+    def _made(self, side: Side, arguments: tuple[str, ...]) -> Worker:
+        worker = Worker(side, self.directory, self.environment, f"w{len(self.workers)}", arguments)
         self.workers.append(worker)
-        return worker.start()
+        return worker
 
     @property
     def client(self) -> Any:
