@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import celery
@@ -12,6 +13,8 @@ from kombu.common import Broadcast
 from taskyard import App
 from taskyard.broker.connection import connect
 from taskyard.broker.inventory import ready
+from taskyard.canvas import chain, chord
+from taskyard.errors import ChordError
 from tests.brokers.vhost import Vhost
 from tests.integration.routing.conftest import StartRouted
 from tests.integration.worker.harness import Broker, wait_until
@@ -185,3 +188,21 @@ def test_delays_that_celery_clients_leave_to_rabbitmq(
     wait_until(lambda: len(worker.ran()) == 4, what="what was delayed")
     assert sorted(worker.ran()) == ["w0 again 0", "w0 again 1", "w0 later", "w0 now"]
     assert not any("taskyard.delay" in each["name"] for each in vhost.api("GET", f"queues/{vhost.name}"))
+
+
+@pytest.mark.rabbitmq
+def test_a_part_that_expires_in_rabbitmq_does_not_hang_its_chord(
+    amqp_broker: Broker, start_routed: StartRouted
+) -> None:
+    app = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
+    value = app.signature("routing_jobs.value")
+    alone = value.clone((1,)).apply_async(expires=0.1)
+    parts = [value.clone((2,)), value.clone((3,)).set(expires=0.1)]
+    result = chord(parts, app=app)(value.clone())
+    chained = chord([chain(value.clone((4,)).set(expires=0.1), value.clone()), parts[0]], app=app)(value)
+    time.sleep(0.5)
+    start_routed(amqp_broker, {})
+    for each in (result, chained):
+        with pytest.raises(ChordError, match="expired"):
+            each.get(timeout=60, follow_parents=False)
+    assert alone.state == "PENDING"  # RabbitMQ drops it, as it does for Celery

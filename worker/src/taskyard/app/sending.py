@@ -285,7 +285,8 @@ class Sending(AppState):
         if headers:
             made.update(headers)
         properties = {"correlation_id": id_, "reply_to": reply_to or self.thread_oid}
-        if expires is not None:
+        if expires is not None and not chord and not chain:
+            # What has expired may be dropped by RabbitMQ without a word, so not where something waits for it.
             properties["expiration"] = _expiration(made["expires"])
         embed = {
             "callbacks": _listed(link) if link else None,

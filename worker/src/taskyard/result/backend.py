@@ -252,12 +252,15 @@ class Backend(ChordSupport, Polling):
         store_result: bool = True,
         state: str = REVOKED,
     ) -> None:
-        """The task was revoked or has expired."""
+        """The task was revoked or has expired: neither its chord nor the rest of its chain waits for it."""
         error = TaskRevokedError(reason)
         if store_result:
             self.store_result(task_id, error, state, request=request)
-        if request is not None and request.chord:
+        if request is None:
+            return
+        if request.chord:
             self.on_chord_part_return(request, state, error)
+        self.fail_chain(request.chain, error, store_result=store_result, state=state)
 
     def mark_as_retry(
         self,
