@@ -1,4 +1,4 @@
-"""What Celery's test files import at their top and Taskyard does not have, for the sake of a few of their tests.
+"""What Celery's test files import at their top, for the sake of a few of their tests, and Taskyard lacks.
 
 Without a stand-in the other tests of the file could not be collected. Those that use one fail, and stand in
 exclusions.toml.

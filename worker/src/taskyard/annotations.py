@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -20,12 +20,12 @@ class MapAnnotation(dict[str, Any]):
         return None if found is None else dict(found)
 
 
-def prepare(setting: Any) -> list[Any]:
+def prepare(setting: Any) -> Sequence[Any]:
     """The annotations that a value of the setting stands for: dicts, objects with `annotate`, import paths of
     such, or a list of them.
     """
     if setting is None:
-        return []
+        return ()
     return [_prepared(each) for each in (setting if isinstance(setting, (list, tuple)) else [setting])]
 
 
@@ -40,7 +40,7 @@ def _prepared(value: Any) -> Any:
     return value
 
 
-def resolve_all(annotations: list[Any], task: Any) -> Iterator[dict[str, Any]]:
+def resolve_all(annotations: Sequence[Any], task: Any) -> Iterator[dict[str, Any]]:
     """What is said about the task by name first, then about all tasks; of each the first answer."""
     for method, args in (("annotate", (task,)), ("annotate_any", ())):
         for annotation in annotations:

@@ -64,7 +64,7 @@ class CanvasMethods:
         To be used as `return self.replace(...)`: in a worker it raises Ignore.  ImproperlyConfigured for a
         signature that is part of a chord, and for an empty chain.
         """
-        from taskyard.canvas import _chain, maybe_signature
+        from taskyard.canvas import _chain, signature
         from taskyard.canvas.lazy_list import listed
 
         request = self.request
@@ -94,7 +94,7 @@ class CanvasMethods:
             for task in sig.tasks:
                 task.set(replaced_task_nesting=nesting)
         for step in reversed(request.chain or ()):
-            sig |= maybe_signature(step, app=self.app).set(replaced_task_nesting=nesting)
+            sig |= signature(step, app=self.app).set(replaced_task_nesting=nesting)
         return self.on_replace(sig)
 
     def _with_one_result(self: Any, sig: Any) -> Any:

@@ -40,6 +40,9 @@ class App(Configuring, Registering, Sending, Connecting):
 
     #: Classes (or their import paths) that a subclass may replace.
     backend_cls: Any = None
+    amqp_cls: Any = None
+    loader_cls: Any = None
+    log_cls: Any = None
     events_cls: Any = None
     control_cls: Any = None
     registry_cls: Any = Registry
@@ -86,7 +89,8 @@ class App(Configuring, Registering, Sending, Connecting):
         if task_cls is not None:
             self.task_cls = task_cls
         self.events_cls, self.control_cls = events or self.events_cls, control or self.control_cls
-        self.loader_cls, self.amqp_cls, self.log_cls = loader, amqp, log
+        self.loader_cls, self.amqp_cls = loader or self.loader_cls, amqp or self.amqp_cls
+        self.log_cls = log or self.log_cls
         registry = resolve(self.registry_cls)
         self._tasks = tasks if isinstance(tasks, Registry) else registry(tasks or {})
         if not hasattr(type(self), "on_configure"):
@@ -210,6 +214,8 @@ class App(Configuring, Registering, Sending, Connecting):
     @cached_property
     def log(self) -> Any:
         """Logging of the worker and of tasks."""
+        if self.log_cls is not None:
+            return resolve(self.log_cls)(app=self)
         from taskyard.app.loading import Logs
 
         return Logs(self)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from taskyard.app.registering import resolve
 from taskyard.app.state import AppState
 
 if TYPE_CHECKING:
@@ -110,9 +111,12 @@ class Connecting(AppState):
     @cached_property
     def amqp(self) -> AMQP:
         """Queues, exchanges, kombu's producers and consumers."""
+        app: Any = self
+        if app.amqp_cls is not None:
+            made: AMQP = resolve(app.amqp_cls)(app)
+            return made
         from taskyard.client.amqp import AMQP
 
-        app: Any = self
         return AMQP(app)
 
     def select_queues(self, queues: Any = None) -> None:

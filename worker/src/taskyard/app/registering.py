@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from taskyard import shared
@@ -43,7 +42,7 @@ class Registering(AppState):
         return self._tasks
 
     @cached_property
-    def annotations(self) -> list[Any]:
+    def annotations(self) -> Sequence[Any]:
         """The prepared task_annotations."""
         from taskyard.annotations import prepare
 
@@ -224,6 +223,8 @@ def find_related_module(package: str, related_name: str | None) -> Any:
         return module
     name = f"{package}.{related_name}"
     try:
+        from importlib.util import find_spec
+
         spec = find_spec(name)
     except ModuleNotFoundError as error:  # the package is a plain module
         if error.name not in (package, name):

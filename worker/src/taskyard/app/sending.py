@@ -89,6 +89,13 @@ class Sending(AppState):
         """
         if self.conf.task_always_eager:
             warnings.warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
+        amqp = self.__dict__.get("amqp")
+        if amqp is not None and amqp.has_its_own_messages:
+            return self._send_by_amqp(
+                name, args, kwargs, countdown, eta, task_id, expires, link, link_error, options,
+                router=router, producer=producer or publisher, connection=connection, result_cls=result_cls,
+                add_to_parent=add_to_parent,
+            )  # fmt: skip
         composed = self._compose(
             name, args, kwargs, countdown, eta, task_id, expires, link, link_error, options, router
         )
@@ -114,6 +121,9 @@ class Sending(AppState):
         left out.  Returns the results in order; when it raises, any of the tasks may have been sent.
         `add_to_parent` makes the results children of the task that runs here.
         """
+        amqp = self.__dict__.get("amqp")
+        if amqp is not None and amqp.has_its_own_messages:
+            return [self._send_one(call, add_to_parent=add_to_parent) for call in calls]
         composed = [self._compose_call(call) for call in calls]
         for each in composed:
             self._prepare(each)
@@ -130,12 +140,52 @@ class Sending(AppState):
             self._published(each)
         return [self._result_of(each, None, add_to_parent) for each in composed]
 
+    def _send_by_amqp(
+        self,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        countdown: Any,
+        eta: Any,
+        task_id: str | None,
+        expires: Any,
+        link: Any,
+        link_error: Any,
+        options: dict[str, Any],
+        *,
+        add_to_parent: bool = True,
+        **by: Any,
+    ) -> Any:
+        from taskyard.app.by_amqp import send_by_amqp
+
+        if options.get("task_type") is None:
+            task = self._tasks.find(name)
+            if task is not None:
+                known = {option: value for option, value in task.exec_options().items() if value is not None}
+                options = {**known, **options}
+        if expires is OMITTED:
+            expires = options.get("expires")
+        result = send_by_amqp(
+            self, name, args, kwargs, countdown, eta, task_id, expires, link, link_error, options, **by
+        )
+        if add_to_parent and current_worker_request() is not None:
+            self._add_trail(result)
+        return result
+
+    def _send_one(self, call: Any, *, add_to_parent: bool) -> Any:
+        task, args, kwargs, options = _parts(call)
+        known = task if not isinstance(task, str) else self.tasks.find(task)
+        if known is not None:
+            return known.apply_async(args, kwargs, add_to_parent=add_to_parent, **options)
+        return self.send_task(task, args, kwargs, add_to_parent=add_to_parent, **options)
+
     def _compose_call(self, call: Any) -> Composed:
         task, args, kwargs, options = _parts(call)
         name = getattr(task, "name", task)
         known = task if task is not name else self.tasks.find(name)
         if known is not None:
             args, kwargs, options = known.prepare_call(args, kwargs, options)
+            options["task_type"] = known
         take = options.pop
         return self._compose(
             name,
@@ -176,8 +226,10 @@ class Sending(AppState):
             task = self._tasks.find(name)
             if task is not None:
                 options = {**task.exec_options(), **options}
+        if router is not None:  # one of Celery's form, as app.amqp.Router() makes
+            options = dict(router.route(options, options.get("route_name") or name, args, kwargs, task))
         given = options.get
-        route = (router or self.router).route(
+        route = self.router.route(
             given("route_name") or name,
             given("queue"),
             given("exchange"),
@@ -191,7 +243,7 @@ class Sending(AppState):
         for option, value in route.options.items():
             if given(option) is None:
                 options[option] = value
-        if expires is not OMITTED:
+        if expires is not OMITTED and (expires is not None or given("task_type") is None):
             options["expires"] = expires
         return self._message(
             route, name, args, kwargs, countdown, eta, task_id or new_id(), link, link_error, **options
@@ -209,6 +261,9 @@ class Sending(AppState):
         link: Any,
         link_error: Any,
         *,
+        queue: Any = None,
+        routing_key: str | None = None,
+        exchange: Any = None,
         expires: Any = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
@@ -217,8 +272,11 @@ class Sending(AppState):
         compression: str | None = None,
         priority: int | None = None,
         delivery_mode: Any = None,
-        headers: dict[str, Any] | None = None,
         shadow: str | None = None,
+        task_type: Any = None,
+        immediate: bool | None = None,
+        mandatory: bool | None = None,
+        headers: dict[str, Any] | None = None,
         retries: int | None = None,
         root_id: str | None = None,
         parent_id: str | None = None,
@@ -236,11 +294,7 @@ class Sending(AppState):
         declare: Any = None,
         retry: bool | None = None,
         retry_policy: dict[str, Any] | None = None,
-        task_type: Any = None,
         route_name: str | None = None,
-        queue: Any = None,
-        exchange: Any = None,
-        routing_key: str | None = None,
         **rest: Any,
     ) -> Composed:
         conf = self.conf
@@ -279,6 +333,7 @@ class Sending(AppState):
             replaced_task_nesting=replaced_task_nesting or 0,
             stamped_headers=stamped_headers,
             stamps=stamps,
+            levels=conf.task_repr_maxlevels,
         )
         if origin:
             made["origin"] = origin
@@ -296,6 +351,8 @@ class Sending(AppState):
         }
         mode: Any = delivery_mode or route.delivery_mode or conf.task_default_delivery_mode
         message = TaskMessage(made, properties, b"", priority=priority)
+        if immediate or mandatory:
+            rest.update(immediate=immediate, mandatory=mandatory)
         if rest:
             _put_rest(message, rest, strict=conf.strict)
         return Composed(
@@ -316,6 +373,8 @@ class Sending(AppState):
     def _eta(self, eta: Any, countdown: Any) -> str | None:
         if eta:
             return iso_date(eta, "eta")
+        if isinstance(countdown, (str, datetime)):
+            raise TypeError(f"countdown must be seconds, not {countdown!r:.80}")
         return iso_date(countdown, "countdown")
 
     # -- before and after

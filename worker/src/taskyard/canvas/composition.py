@@ -23,7 +23,7 @@ def compose(left: Signature, right: Any) -> Any:
     if isinstance(left, _chain):
         return _after_chain(left, right)
     if isinstance(left, group):
-        return left if is_empty_group(right) else chord(left, body=right, app=left._app)
+        return left if is_empty_group(right, look=False) else chord(left, body=right, app=left._app)
     if isinstance(left, chord) and not isinstance(right, _chain):
         single = maybe_unroll_group(right) if isinstance(right, group) else right
         if not isinstance(single, group):

@@ -323,9 +323,13 @@ def maybe_unroll_group(group: Any) -> Any:
     return tasks[0] if size == 1 else group
 
 
-def is_empty_group(task: Any) -> bool:
-    """Whether it is a group without tasks; a generator is asked for its first."""
-    return isinstance(task, group) and not task.tasks
+def is_empty_group(task: Any, *, look: bool = True) -> bool:
+    """Whether it is a group without tasks; a generator is asked for its first if it may be looked at."""
+    if not isinstance(task, group):
+        return False
+    if not look and isinstance(task.tasks, LazyList) and not task.tasks.is_complete:
+        return False
+    return not task.tasks
 
 
 def value_of(result: Any, *, propagate: bool = True) -> Any:

@@ -32,6 +32,11 @@ class LazyList(list[Any]):
             super().extend(source)
         return self
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all items are here."""
+        return self._source is None
+
     def map(self, change: Callable[[Any], Any]) -> None:
         """Replace each item by what `change` makes of it, when it is its turn."""
         for position in range(super().__len__()):

@@ -108,7 +108,11 @@ class Signature(dict[str, Any]):
         """The signature that a dict describes, of the class that its `subtask_type` names."""
         kind = d.get("subtask_type")
         if kind:
-            found = cls.TYPES[kind]
+            found = cls.TYPES.get(kind)
+            if found is None:
+                from taskyard.canvas import all_types
+
+                found = all_types()[kind]
             if found is not cls:
                 return found.from_dict(d, app=app)
         return Signature(d, app=app)
@@ -146,14 +150,19 @@ class Signature(dict[str, Any]):
 
     @property
     def can_be_sent_with_others(self) -> bool:
-        """Whether sending it is nothing but a message: a task, with no `apply_async` of its own."""
-        if type(self) is not Signature or "_apply_async" in vars(self):
+        """Whether sending it is nothing but a message: nobody has put an `apply_async` of his own in place
+        of the signature's or the task's, for this one or for all, as tracers do.
+        """
+        if type(self) is not Signature or Signature.apply_async is not _APPLY_ASYNC:
+            return False
+        if not {"_apply_async", "apply_async"}.isdisjoint(self.__dict__):
             return False
         try:
             task = self.type
         except KeyError:
             return True
-        standard = getattr(type(task), "apply_async", None) is self.app.Task.apply_async
+        kind: Any = type(task)
+        standard = getattr(kind, "apply_async", None) is getattr(kind, "standard_apply_async", kind)
         return standard and "apply_async" not in vars(task)
 
     # -- calling
@@ -393,6 +402,10 @@ class Signature(dict[str, Any]):
 
     def __json__(self) -> dict[str, Any]:
         return dict(self)
+
+
+#: As they are here, whatever is put in their place later.
+_APPLY_ASYNC = Signature.apply_async
 
 
 def call_as_text(name: str, args: Iterable[Any], kwargs: dict[str, Any]) -> str:

@@ -32,6 +32,9 @@ _EXTRAS = {"msgpack": "msgpack", "yaml": "yaml"}
 #: here.
 _PLAIN_ITEMS = 500
 
+#: What msgspec and kombu surely agree on, whatever the value.
+_SIMPLE = frozenset({str, int, bool, type(None)})
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -159,11 +162,20 @@ def _plain(value: Any, budget: list[int]) -> bool:
     if budget[0] < 0:
         return False
     if kind is list or kind is tuple:
-        budget[0] -= len(value)
-        return budget[0] >= 0 and all(_plain(item, budget) for item in value)
+        items = value
+    elif kind is dict:
+        items = value.values()
+    else:
+        return False
+    budget[0] -= len(value)
+    if budget[0] < 0:
+        return False
+    # Generators for all() would cost as much as the whole look at a small value.
     if kind is dict:
-        budget[0] -= len(value)
-        return budget[0] >= 0 and all(
-            type(key) is str and _plain(item, budget) for key, item in value.items()
-        )
-    return False
+        for key in value:
+            if type(key) is not str:
+                return False
+    for item in items:  # noqa: SIM110
+        if type(item) not in _SIMPLE and not _plain(item, budget):
+            return False
+    return True

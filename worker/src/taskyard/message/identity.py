@@ -17,11 +17,10 @@ def new_id() -> str:
 uuid = new_id
 
 
-@lru_cache(maxsize=4)
-def _origin(pid: int) -> str:
-    return f"gen{pid}@{socket.gethostname()}"
-
-
+@lru_cache(maxsize=1)
 def origin() -> str:
     """This process as Celery names senders: gen<pid>@<host>."""
-    return _origin(os.getpid())
+    return f"gen{os.getpid()}@{socket.gethostname()}"
+
+
+os.register_at_fork(after_in_child=origin.cache_clear)

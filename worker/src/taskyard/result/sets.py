@@ -30,7 +30,8 @@ class ResultSet(ResultBase):
     def __init__(
         self, results: list[Any], app: App | None = None, ready_barrier: Any = None, **options: Any
     ) -> None:
-        self._app = app
+        if app is not None:  # else that of the class, which is the app's own
+            self._app = app
         self.results: list[Any] = results
         if ready_barrier is not None:
             self._set_barrier(ready_barrier)
@@ -315,9 +316,9 @@ class ResultSet(ResultBase):
         return (result for result in self.results if result.state in PROPAGATE_STATES)
 
     @property
-    def supports_native_join(self) -> bool:
-        """Whether the results are awaited at the cost of one."""
-        return bool(self.results) and bool(self.results[0].supports_native_join)
+    def supports_native_join(self) -> bool | None:
+        """Whether the results are awaited at the cost of one; None without results."""
+        return self.results[0].supports_native_join if self.results else None
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results)

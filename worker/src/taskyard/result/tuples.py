@@ -40,9 +40,5 @@ def result_from_tuple(reference: Any, app: App | None = None) -> Any:
         parent = result_from_tuple(parent, app)
     if nodes is not None:
         children = [result_from_tuple(node, app) for node in nodes]
-        from taskyard.result.sets import GroupResult
-
-        return GroupResult(id_, children, parent=parent or None, app=app)
-    from taskyard.result.result import AsyncResult
-
-    return AsyncResult(id_, parent=parent or None, app=app)
+        return app.GroupResult(id_, children, parent=parent or None)
+    return app.AsyncResult(id_, parent=parent or None)

@@ -56,7 +56,7 @@ class Trap:
     def __getattr__(self, name: str) -> NoReturn:
         if name in ("_is_coroutine", "__func__"):  # what unittest.mock looks for
             raise AttributeError(name)
-        raise RuntimeError(f"the test depends on the current app (its {name!r})")
+        raise RuntimeError(f"Test depends on current_app (its {name!r})")
 
 
 class _Trapped:
