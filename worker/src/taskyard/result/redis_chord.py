@@ -262,7 +262,7 @@ def _text(raw: bytes | str) -> str:
 
 def _comes_again(request: Any) -> bool:
     """Whether the message was delivered before."""
-    info = request.delivery_info or {}
+    info = getattr(request, "delivery_info", None) or {}
     return bool(info.get("redelivered") or getattr(request, "delivery_count", 0))
 
 
