@@ -16,8 +16,10 @@ from types import ModuleType
 from typing import Any
 
 
-class Absent:
-    """In place of something private; it can be derived from, so that files with such a class are read."""
+class Absent(Exception):  # noqa: N818
+    """In place of something private; it can be derived from, so that files with such a class are read, and
+    stand in an `except`.
+    """
 
     def __init__(self, *_arguments: Any, **_options: Any) -> None:
         raise NotImplementedError(f"{type(self).__name__} is private to Celery")
