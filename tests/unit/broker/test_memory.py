@@ -66,6 +66,19 @@ def test_a_topic_exchange_and_a_broadcast() -> None:
         assert [channel._size(queue.name) for queue in queues] == [1, 0, 1, 1]
 
 
+def test_many_at_once_are_few_transactions() -> None:
+    app = App("test", broker="memory://bulk")
+    app.send_task("first")
+    seen: list[str] = []
+    with connect("memory://bulk") as connection:
+        store = connection.default_channel.session.store
+        store._connection.set_trace_callback(seen.append)
+        app.send_tasks([("t", (number,), {}, {"priority": number % 2}) for number in range(2500)])
+        store._connection.set_trace_callback(None)
+        assert connection.default_channel._size("celery") == 2501
+    assert seen.count("BEGIN IMMEDIATE") == 3
+
+
 def test_a_forked_child_is_told_what_to_do_instead() -> None:
     app = App("test", broker="memory://forked")
     app.send_task("before")

@@ -1,11 +1,16 @@
 """Publishing, queues and bindings in SQLite."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from kombu.transport import virtual
 
 from taskyard.broker.envelope import Envelope, dumps
 from taskyard.broker.sqlite_session import Session
+
+#: Messages of a bulk in one transaction: others get their turn in between.
+_AT_ONCE: Final = 1000
 
 
 class QueueChannel(virtual.Channel):  # type: ignore[misc]
@@ -15,15 +20,35 @@ class QueueChannel(virtual.Channel):  # type: ignore[misc]
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         self._own_queues: set[str] = set()
+        self._bulk: list[tuple[str, int, bytes]] | None = None
         super().__init__(connection, **kwargs)
         self.session: Session = connection.session
 
     def _put(self, queue: str, message: Envelope, **kwargs: Any) -> None:
         store = self.session.store
         priority, text = self._get_message_priority(message, reverse=False), dumps(message)
+        if self._bulk is not None:
+            self._bulk.append((queue, priority, text))
+            return
         with store.transaction():
             store.put(queue, priority, text)
         self.session.bell.ring(queue)
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """What is published to queues in this block is written at its end, in few transactions."""
+        rows: list[tuple[str, int, bytes]] = []
+        self._bulk = rows
+        try:
+            yield
+        finally:
+            self._bulk = None
+        store = self.session.store
+        for start in range(0, len(rows), _AT_ONCE):
+            with store.transaction():
+                store.put_many(rows[start : start + _AT_ONCE])
+        for queue in {queue for queue, _, _ in rows}:
+            self.session.bell.ring(queue)
 
     def _put_fanout(self, exchange: str, message: Envelope, routing_key: str, **kwargs: Any) -> None:
         store, text = self.session.store, dumps(message)

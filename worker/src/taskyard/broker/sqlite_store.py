@@ -167,8 +167,12 @@ class Store:
 
     def put(self, queue: str, priority: int, envelope: bytes) -> None:
         """Add a message at the tail of a queue."""
-        self._connection.execute(
-            "INSERT INTO messages (queue, priority, envelope) VALUES (?, ?, ?)", (queue, priority, envelope)
+        self.put_many([(queue, priority, envelope)])
+
+    def put_many(self, messages: Sequence[tuple[str, int, bytes]]) -> None:
+        """Add messages, each with its queue and priority, at the tails of their queues."""
+        self._connection.executemany(
+            "INSERT INTO messages (queue, priority, envelope) VALUES (?, ?, ?)", messages
         )
 
     def any_ready(self, queues: Sequence[str]) -> bool:

@@ -20,7 +20,8 @@ _IN_ONE_COMMAND = 500
 def batch(line: Line) -> Iterator[Callable[..., Any]]:
     """A function to publish with; the broker has everything at the end of the block.
 
-    Redis gets all in one write.  RabbitMQ confirms all of them: BrokerError if it refuses one.
+    Redis gets all in one write, SQLite in few transactions.  RabbitMQ confirms all of them: BrokerError if it
+    refuses one.
     """
     channel = line.channel
     if line.connection.transport.driver_type == "amqp":
@@ -30,6 +31,9 @@ def batch(line: Line) -> Iterator[Callable[..., Any]]:
         pushes = _RedisBatch(channel)
         yield partial(channel.basic_publish, _publish_batch=pushes)
         pushes.send()
+    elif hasattr(channel, "bulk"):
+        with channel.bulk():
+            yield channel.basic_publish
     else:
         yield channel.basic_publish
 
