@@ -383,7 +383,7 @@ class Sending(AppState):
         """Whether the result store has to do something before a task is sent."""
         from taskyard.result.backend import Backend
 
-        return type(self.backend).on_task_call is not Backend.on_task_call
+        return getattr(type(self.backend), "on_task_call", None) is not Backend.on_task_call
 
     def _prepare(self, composed: Composed) -> None:
         if self._stores_prepare and not composed.message.headers["ignore_result"]:
