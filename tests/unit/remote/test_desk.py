@@ -23,7 +23,7 @@ class Office:
         self.called: list[dict[str, Any]] = []
         self.view: Any = SimpleNamespace(app=App("desk"), hostname="me@test", everywhere=None)
         commands = {"echo": self.echo, "fail": self.fail, "odd": lambda state: {1, 2}}
-        self.desk = Desk(cast(Any, self.view), commands, self.send)
+        self.desk = Desk(cast(Any, self.view), lambda: commands, self.send)
 
     def echo(self, state: Any, **arguments: Any) -> Any:
         self.called.append(arguments)

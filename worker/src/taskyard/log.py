@@ -8,7 +8,6 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
@@ -230,6 +229,8 @@ def _handler(
     if options.file is None:
         handler = logging.StreamHandler(sys.__stderr__)
     else:
+        from logging.handlers import WatchedFileHandler
+
         handler = WatchedFileHandler(options.file, encoding="utf-8")
     handler.setFormatter(JsonFormatter() if options.json else formatter(text, datefmt, color=color))
     return handler

@@ -18,7 +18,7 @@ from taskyard.broker.envelope import (
     parse,
     wrapped,
 )
-from taskyard.broker.qos import Held
+from taskyard.broker.held import Held
 
 logger = logging.getLogger(__name__)
 

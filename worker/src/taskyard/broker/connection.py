@@ -44,6 +44,16 @@ def without_password(url: str) -> str:
     return ";".join(_PASSWORD.sub(r"\1:**@", part) for part in url.split(";"))
 
 
+def refuse_unusable(url: str) -> None:
+    """ImproperlyConfigured for a URL that can never be opened; opens nothing."""
+    if url.startswith("redis://"):
+        from taskyard.broker.redis.plain import Address
+
+        if Address.of(url) is not None:
+            return  # a worker needs no more than a socket there
+    connect(url)
+
+
 def connect(
     url: str,
     *,

@@ -13,7 +13,6 @@ from time import time
 from typing import Any, Final
 
 import msgspec
-from kombu.utils import json as kombu_json
 
 COUNT: Final = "x-delivery-count"
 """Header: how many earlier deliveries ended with a lost worker; absent when none did."""
@@ -42,6 +41,8 @@ def loads(text: bytes) -> Any:
             return _decode(text)
         except ValueError:
             pass  # NaN, lone surrogates: kombu's decoder takes more than the standard allows
+    from kombu.utils import json as kombu_json
+
     return kombu_json.loads(text)
 
 
@@ -52,6 +53,8 @@ def dumps(value: object) -> bytes:
             return _encode(value)
         except (TypeError, ValueError, OverflowError):
             pass
+    from kombu.utils import json as kombu_json
+
     text: str = kombu_json.dumps(value)
     return text.encode()
 

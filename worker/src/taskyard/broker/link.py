@@ -38,8 +38,11 @@ class Link(ABC):
     #: The prefetch count can change while consuming.
     adjustable = True
 
-    def __init__(self, connection: Connection, queues: Collection[Any], on_delivery: OnDelivery) -> None:
-        self.connection = connection
+    def __init__(
+        self, connection: Connection | None, queues: Collection[Any], on_delivery: OnDelivery
+    ) -> None:
+        if connection is not None:
+            self.connection = connection
         #: What is consumed, by name: kombu queues, or names of plain ones.
         self.queues: dict[str, Any] = {name_of(queue): queue for queue in queues}
         self.alive = True
@@ -298,13 +301,40 @@ def open_link(
     earlier links found the broker unable to do.
     """
     own_options = {"dead_letters": dict(dead_letters), "worker_id": worker_id, "still_running": still_running}
-    connection = connect_as_configured(
-        settings,
-        settings.effective_read_url() if url is None else url,
-        heartbeat=settings.broker_heartbeat or 0.0,
-        transport_options=own_options,
+    url = settings.effective_read_url() if url is None else url
+    link = _plain_link(settings, url, queues, on_delivery, own_options) or _kombu_link(
+        settings, url, queues, on_delivery, own_options, limits
     )
-    link: Link
+    try:
+        link.open()
+    except BaseException:
+        link.abandon()
+        raise
+    return link
+
+
+def _plain_link(
+    settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: dict[str, Any]
+) -> Link | None:
+    """The link that needs no kombu, where it will do."""
+    if not url.startswith("redis://"):
+        return None
+    from taskyard.broker.redis.link import plain_link
+
+    return plain_link(settings, url, queues, on_delivery, options)
+
+
+def _kombu_link(
+    settings: Settings,
+    url: str,
+    queues: Collection[Any],
+    on_delivery: OnDelivery,
+    own_options: dict[str, Any],
+    limits: dict[str, bool],
+) -> Link:
+    connection = connect_as_configured(
+        settings, url, heartbeat=settings.broker_heartbeat or 0.0, transport_options=own_options
+    )
     if connection.transport.driver_type == "amqp":
         from taskyard.broker.amqp import AmqpLink
 
@@ -315,17 +345,14 @@ def open_link(
         connection.transport_options.setdefault("read_timeout", _AMQP_SILENCE)
         connection.transport_options.setdefault("write_timeout", _AMQP_SILENCE)
         delays = settings.worker_detect_quorum_queues and settings.broker_native_delayed_delivery_queue_type
+        dead_letters = own_options["dead_letters"]
         link = AmqpLink(connection, queues, on_delivery, limits, dead_letters, delays or "")
         link.heartbeat_checks = max(settings.broker_heartbeat_checkrate, 2.0)
-    elif connection.transport.driver_type == "sqs":
+        return link
+    if connection.transport.driver_type == "sqs":
         from taskyard.broker.sqs import SqsLink
 
-        link = SqsLink(connection, queues, on_delivery, dead_letters, still_running)
-    else:
-        link = VirtualLink(connection, queues, on_delivery)
-    try:
-        link.open()
-    except BaseException:
-        link.abandon()
-        raise
-    return link
+        return SqsLink(
+            connection, queues, on_delivery, own_options["dead_letters"], own_options["still_running"]
+        )
+    return VirtualLink(connection, queues, on_delivery)

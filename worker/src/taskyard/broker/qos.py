@@ -1,17 +1,12 @@
 """What a channel holds: messages handed to consumers and not yet settled."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from kombu.transport import virtual
 
+from taskyard.broker.held import Held
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A message in a consumer's hands; ``queue`` is None where no lease stands behind it (a broadcast)."""
-
-    queue: str | None
-    text: bytes
+__all__ = ["Held", "QoS"]
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import grp
+import contextlib
 import os
-import pwd
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taskyard.errors import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    import pwd
 
 
 def refuse_pickle_for_root(accept_content: object) -> None:
@@ -41,6 +43,8 @@ def drop_privileges(uid: str | None, gid: str | None) -> None:
 
 
 def _user(text: str) -> pwd.struct_passwd:
+    import pwd
+
     try:
         return pwd.getpwuid(int(text)) if text.isdigit() else pwd.getpwnam(text)
     except KeyError:
@@ -48,6 +52,8 @@ def _user(text: str) -> pwd.struct_passwd:
 
 
 def _group(text: str) -> int:
+    import grp
+
     try:
         return (grp.getgrgid(int(text)) if text.isdigit() else grp.getgrnam(text)).gr_gid
     except KeyError:
@@ -56,6 +62,8 @@ def _group(text: str) -> int:
 
 def check_pidfile(path: str) -> None:
     """Refuse to run twice; a file that a dead process left is taken away."""
+    from pathlib import Path
+
     file = Path(path)
     try:
         pid = int(file.read_text().strip() or "0")
@@ -82,13 +90,15 @@ def write_pidfile(path: str) -> None:
     """The id of this process, until it ends."""
     me = os.getpid()
     try:
-        Path(path).write_text(f"{me}\n")
+        with open(path, "w") as file:
+            file.write(f"{me}\n")
     except OSError as error:
         raise ImproperlyConfigured(f"--pidfile {path}: {error.strerror}") from None
 
     def remove() -> None:
         if os.getpid() == me:
-            Path(path).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     atexit.register(remove)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from importlib import import_module
@@ -28,8 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ImproperlyConfigured(
             f"--loglevel must be one of {', '.join(LEVELS)}, not {arguments.loglevel!r}"
         )
-    app = find_app(arguments.app, arguments.workdir)
-    worker, log = _prepare(app, arguments)
+    gc.disable()  # imports make much and leave nothing to collect
+    try:
+        app = find_app(arguments.app, arguments.workdir)
+        worker, log = _prepare(app, arguments)
+    finally:
+        gc.enable()
     _go_to_background(arguments, worker.node)
     _log_and_greet(worker, log, quiet=arguments.quiet)
     if worker.options.purge:
@@ -45,12 +50,12 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
     """All that can be wrong is found here, before anything is started."""
     from dataclasses import replace
 
-    from taskyard.broker.connection import connect
+    from taskyard.broker import connection
     from taskyard.cli.daemon import check_pidfile, refuse_pickle_for_root
     from taskyard.cli.user_options import parse_user_options
     from taskyard.cli.worker_options import expand_node, node_name, options_from
     from taskyard.log import LogOptions
-    from taskyard.result.opening import find_backend
+    from taskyard.result import opening
     from taskyard.signals import celeryd_init, import_modules
     from taskyard.worker.worker import Worker
 
@@ -75,10 +80,10 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
         **({"color": False} if arguments.no_color else {}),
     )
     options = replace(options_from(arguments, app, node), log=log.as_arguments())
-    connect(conf.effective_broker_url())  # opens nothing, but refuses what can never be opened
+    connection.refuse_unusable(conf.effective_broker_url())
     backend = conf.effective_result_backend()
     if backend:
-        find_backend(backend)
+        opening.refuse_unusable(backend)
     if arguments.pidfile:
         check_pidfile(expand_node(arguments.pidfile, node) or "")
     worker.configure(options)

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ImproperlyConfigured
@@ -15,12 +14,15 @@ from taskyard.errors import ImproperlyConfigured
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.pool.pool import Pool
+    from taskyard.settings import Settings
     from taskyard.worker.options import Options
 
 logger = logging.getLogger("taskyard.worker")
 
 #: Where the kernel says how many processors this container may use: "quota period" in microseconds.
-_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CPU_MAX = "/sys/fs/cgroup/cpu.max"
+#: Messages for each slot where Celery's prefetch multiplier of 0 asks for as many as there are.
+_NO_LIMIT = 1000
 
 
 def node_name(arguments: argparse.Namespace) -> str:
@@ -72,7 +74,8 @@ def processors(*, in_container: bool = False) -> int:
     count = len(os.sched_getaffinity(0))
     if in_container:
         try:
-            quota, period = _CPU_MAX.read_text().split()
+            with open(_CPU_MAX) as file:
+                quota, period = file.read().split()
             if quota != "max":
                 count = min(count, max(1, -(-int(quota) // int(period))))
         except (OSError, ValueError):
@@ -82,11 +85,13 @@ def processors(*, in_container: bool = False) -> int:
 
 def select_queues(app: App, arguments: argparse.Namespace) -> tuple[str, ...]:
     """-Q and -X applied to the app's queues; the names of what is consumed."""
+    names = _names(arguments.queues) if arguments.queues is not None else None
+    if names is not None and not names:
+        raise ImproperlyConfigured("-Q names no queue")
+    if not (arguments.exclude_queues or app.conf.worker_direct) and app.router.select(names):
+        return tuple(app.router.consumed or ())
     queues = app.router.queues
-    if arguments.queues is not None:
-        names = _names(arguments.queues)
-        if not names:
-            raise ImproperlyConfigured("-Q names no queue")
+    if names is not None:
         try:
             queues.select(names)
         except KeyError as error:
@@ -109,7 +114,6 @@ def _names(text: str) -> list[str]:
 def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
     """Command line over environment over settings."""
     from taskyard.pool.choose import default_slots, pool_name
-    from taskyard.worker.health import split_address
     from taskyard.worker.options import Options, grace_from_environment
 
     conf = app.conf
@@ -135,6 +139,8 @@ def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
         conf.worker_disable_prefetch = True
     http = arguments.http or os.environ.get("TASKYARD_HTTP") or None
     if http:
+        from taskyard.worker.health import split_address
+
         split_address(http)
     hard, soft = _limits(arguments, app, pool)
     return Options(
@@ -143,9 +149,7 @@ def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
         pool=arguments.pool or conf.worker_pool,
         nodename=node,
         http=http,
-        prefetch_multiplier=1
-        if conf.worker_disable_prefetch
-        else arguments.prefetch_multiplier or conf.worker_prefetch_multiplier,
+        prefetch_multiplier=_prefetch_multiplier(arguments, conf),
         max_tasks_per_child=arguments.max_tasks_per_child or conf.worker_max_tasks_per_child,
         max_memory_per_child=arguments.max_memory_per_child or conf.worker_max_memory_per_child,
         time_limit=hard,
@@ -163,6 +167,14 @@ def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
         imports=tuple(_names(arguments.include or "")),
         user=getattr(arguments, "user", {}),
     )
+
+
+def _prefetch_multiplier(arguments: argparse.Namespace, conf: Settings) -> int:
+    if conf.worker_disable_prefetch:
+        return 1
+    given = arguments.prefetch_multiplier
+    multiplier = conf.worker_prefetch_multiplier if given is None else given
+    return multiplier or _NO_LIMIT
 
 
 def _limits(

@@ -47,6 +47,7 @@ class Router:
         self._settings = settings
         self._remembered: dict[tuple[str, Any, int | None], Route] = {}
         self._queues: Queues | None = None
+        self._selected: list[str] | None = None
         self._routes: Routes | None = None
 
     def forget(self) -> None:
@@ -61,12 +62,45 @@ class Router:
             from taskyard.client.queues import queues_of
 
             self._queues = queues_of(self._settings)
+            if self._selected:
+                self._queues.select(self._selected)
         return self._queues
 
     @queues.setter
     def queues(self, queues: Queues) -> None:
         self._remembered.clear()
         self._queues = queues
+
+    def select(self, names: list[str] | None) -> bool:
+        """Consume these queues (None: the default one), if their names say all about them; False if there
+        is more to know, which `queues` knows.
+        """
+        if self._queues is not None or not self._names_suffice():
+            return False
+        self._selected = names or [self._settings.task_default_queue]
+        return True
+
+    @property
+    def consumed(self) -> list[str] | None:
+        """What `select` has chosen, as long as nothing else was declared since."""
+        return self._selected if self._queues is None else None
+
+    def _names_suffice(self) -> bool:
+        """Whether each queue is a durable one, bound by its name to a direct exchange of its name."""
+        conf = self._settings
+        default = conf.task_default_queue
+        return (
+            bool(default)
+            and not conf.task_queues
+            and conf.task_default_exchange in (None, default)
+            and conf.task_default_exchange_type == "direct"
+            and conf.task_default_routing_key in (None, default)
+            and conf.task_default_queue_type in (None, "classic")
+            and conf.task_queue_max_priority is None
+            and conf.task_create_missing_queues
+            and conf.task_create_missing_queue_type in (None, "classic")
+            and conf.task_create_missing_queue_exchange_type is None
+        )
 
     @property
     def routes(self) -> Routes:

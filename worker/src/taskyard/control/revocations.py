@@ -109,6 +109,18 @@ class RedisRevocations:
         return Revoked(ids, {tuple(json.loads(text)): until for text, until in stamps.items()})
 
 
+def load_over(request: Callable[..., Any], prefix: str) -> Revoked:
+    """All that is not forgotten, by `request` (a command's parts in bytes -> the reply) to a Redis."""
+    found = []
+    for key in (_IDS, _STAMPS):
+        reply = request(b"ZRANGE", f"{prefix}{key}".encode(), b"0", b"-1", b"WITHSCORES")
+        # RESP3 answers with pairs, RESP2 with members and scores in turn.
+        pairs = reply if reply and isinstance(reply[0], list) else zip(reply[::2], reply[1::2], strict=True)
+        found.append({_text(member): float(score) for member, score in pairs if float(score) > time()})
+    ids, stamps = found
+    return Revoked(ids, {tuple(json.loads(text)): until for text, until in stamps.items()})
+
+
 def _text(member: Any) -> str:
     return member.decode() if isinstance(member, bytes) else str(member)
 

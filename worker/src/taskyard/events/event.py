@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import altzone, localtime, time, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kombu import Exchange
+if TYPE_CHECKING:
+    from kombu import Exchange
+
+    #: The exchange by its definition; `get_exchange` knows what a broker makes of it.
+    event_exchange: Exchange
 
 __all__ = ("Event", "event_exchange", "get_exchange", "group_from")
 
 EVENT_EXCHANGE_NAME = "celeryev"
 
-#: The exchange by its definition; `get_exchange` knows what a broker makes of it.
-event_exchange = Exchange(EVENT_EXCHANGE_NAME, type="topic")
-
 #: Brokers whose only broadcast is a fanout with patterns.
 _FANOUT_DRIVERS = frozenset({"redis", "gcpubsub"})
+
+
+def __getattr__(name: str) -> Any:
+    if name != "event_exchange":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kombu import Exchange
+
+    exchange = globals()[name] = Exchange(EVENT_EXCHANGE_NAME, type="topic")
+    return exchange
 
 
 def Event(type: str, _fields: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:  # noqa: N802
@@ -34,6 +44,8 @@ def group_from(type: str) -> str:
 
 def get_exchange(conn: Any, name: str = EVENT_EXCHANGE_NAME) -> Exchange:
     """The exchange for events on that connection's broker: topic, or fanout on Redis."""
+    from kombu import Exchange
+
     kind = "fanout" if conn.transport.driver_type in _FANOUT_DRIVERS else "topic"
     return Exchange(name, type=kind)
 

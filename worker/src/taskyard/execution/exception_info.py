@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback as traceback_module
-from pathlib import Path
+from os.path import dirname
 from types import TracebackType
 
 #: Frames of the code that runs tasks are of no interest to the task's author.
-_OWN_FOLDER = str(Path(__file__).parent)
+_OWN_FOLDER = dirname(__file__)
 
 
 class ExceptionInfo:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taskyard.canvas.groups import group
-from taskyard.canvas.signatures import maybe_signature
 from taskyard.client.confirming import confirming
 from taskyard.errors import BrokerError, Reject
 from taskyard.result.errbacks import call_errbacks
@@ -22,6 +20,8 @@ def send_next(app: App, request: Request, value: Any) -> None:
 
     Without its successors the task is not done: the message goes back and will run again.
     """
+    from taskyard.canvas.signatures import maybe_signature
+
     options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id}
     if app.conf.task_inherit_parent_priority:
         options["priority"] = request.delivery_info.get("priority")
@@ -39,6 +39,9 @@ def send_next(app: App, request: Request, value: Any) -> None:
 
 def _links(app: App, callbacks: Any) -> list[Any]:
     """Several links are sent as a group, of which they are children; groups among them as their own."""
+    from taskyard.canvas.groups import group
+    from taskyard.canvas.signatures import maybe_signature
+
     signatures = [maybe_signature(callback, app=app) for callback in callbacks]
     single = [signature for signature in signatures if not isinstance(signature, group)]
     if len(signatures) < 2 or not single:

@@ -51,7 +51,13 @@ class Cradle:
         self._count = 0
 
     def prepare(self) -> None:
-        """Remember which files children may keep; call it before connections are opened."""
+        """Remember which files children may keep, and import what each of them needs; call it before
+        connections are opened.
+        """
+        if not self._spawn:
+            from taskyard.pool.child import lane_class
+
+            lane_class(self._spec.lane)
         gc.collect()
         gc.freeze()
         self._inherited = open_fds()

@@ -35,27 +35,32 @@ def _ignore(number: int, frame: Any) -> None:
     """The parent decides when a child ends."""
 
 
-def make_lane(app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> Lane:
-    """How jobs are run, as the pool says."""
-    if spec.lane == "serial":
+def lane_class(lane: str) -> type[Lane]:
+    """What runs jobs in that way; a parent asks before it forks, so that its children find it imported."""
+    if lane == "serial":
         from taskyard.pool.serial import SerialLane
 
-        return SerialLane(app, spec, sock, board)
-    if spec.lane == "threads":
+        return SerialLane
+    if lane == "threads":
         from taskyard.pool.threads import ThreadLane
 
-        return ThreadLane(app, spec, sock, board)
-    if spec.lane == "asyncio":
+        return ThreadLane
+    if lane == "asyncio":
         from taskyard.pool.coroutines import AsyncioLane
 
-        return AsyncioLane(app, spec, sock, board)
-    if spec.lane == "gevent":
+        return AsyncioLane
+    if lane == "gevent":
         from taskyard.pool.greenlets import GeventLane
 
-        return GeventLane(app, spec, sock, board)
+        return GeventLane
     from taskyard.pool.greenlets import EventletLane
 
-    return EventletLane(app, spec, sock, board)
+    return EventletLane
+
+
+def make_lane(app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> Lane:
+    """How jobs are run, as the pool says."""
+    return lane_class(spec.lane)(app, spec, sock, board)
 
 
 def child_main(app: App, spec: ChildSpec, sock: socket.socket, board: Board, parent: int) -> None:

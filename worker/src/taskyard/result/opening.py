@@ -78,6 +78,13 @@ def find_backend(url: str) -> Any:
         raise ImproperlyConfigured(f"result backend {url!r}: {module} has no {name}") from None
 
 
+def refuse_unusable(url: str) -> None:
+    """ImproperlyConfigured for a store that can never be opened; imports no client where it need not."""
+    if scheme_of(url) == "redis" and is_installed("redis"):
+        return
+    find_backend(url)
+
+
 def by_name(backend: Any = None, loader: Any = None) -> Any:
     """The class of a store by its short name or path; Celery's name for it."""
     return find_backend(str(backend or "disabled"))
@@ -101,6 +108,13 @@ def scheme_of(url: str) -> str:
 def _url_for(url: str) -> str:
     before, plus, rest = url.partition("+")
     return rest if plus and before in _PREFIXES else url
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported."""
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
 
 
 def needs_extra(extra: str, what: str) -> ImproperlyConfigured:

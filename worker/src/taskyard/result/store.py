@@ -7,13 +7,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from hashlib import sha1
-from importlib.resources import files
+from os.path import dirname, join
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskyard.broker.connection import without_password
 from taskyard.result.meta import TASK_KEY_PREFIX
-from taskyard.result.opening import find_backend, global_prefix, scheme_of
+from taskyard.result.opening import global_prefix, refuse_unusable, scheme_of
 from taskyard.settings import seconds
 
 if TYPE_CHECKING:
@@ -110,10 +109,8 @@ class RedisStore:
 
     def _connect(self) -> None:
         from taskyard.broker.redis.pipe import Pipe
-        from taskyard.result.redis_connection import connection_pool
 
-        pool = connection_pool(self._url, self._settings, socket_connect_timeout=4, socket_timeout=10)
-        self._pipe = Pipe(pool.make_connection(), lambda push: None)
+        self._pipe = Pipe(_connection(self._url, self._settings), lambda push: None)
         self._loop.add_reader(self._pipe.fileno(), self._readable)
         self._pause = 0.0
 
@@ -181,16 +178,30 @@ class RedisStore:
             self._pipe = None
 
 
-class _Script:
-    """A Lua script as the pipe wants it."""
+#: Settings that make a connection more than a socket with a password.
+_BEYOND_PLAIN = (
+    "redis_backend_use_ssl", "redis_backend_credential_provider", "redis_client_name", "redis_db",
+    "redis_host", "redis_port", "redis_username", "redis_password", "redis_socket_keepalive",
+)  # fmt: skip
 
-    def __init__(self, source: bytes) -> None:
-        self.source = source
-        self.sha = sha1(source, usedforsecurity=False).hexdigest().encode()
+
+def _connection(url: str, settings: Settings) -> Any:
+    """An unconnected connection to the store: our own where a plain one will do, else redis-py's."""
+    from taskyard.broker.redis.plain import Address, PlainConnection
+
+    address = None if any(settings[name] for name in _BEYOND_PLAIN) else Address.of(url)
+    if address is not None:
+        return PlainConnection(address, connect_timeout=4, timeout=10)
+    from taskyard.result.redis_connection import connection_pool
+
+    pool = connection_pool(url, settings, socket_connect_timeout=4, socket_timeout=10)
+    return pool.make_connection()
 
 
 def _load_script() -> Any:
-    return _Script(files("taskyard.result").joinpath("store.lua").read_bytes())
+    from taskyard.broker.redis.scripts import read_script, script_of
+
+    return script_of(read_script(join(dirname(__file__), "store.lua")))
 
 
 def open_store(settings: Settings, loop: Any) -> ResultStore:
@@ -198,7 +209,7 @@ def open_store(settings: Settings, loop: Any) -> ResultStore:
     url = settings.effective_result_backend()
     if not isinstance(url, str):
         return NoStore()
-    find_backend(url)
+    refuse_unusable(url)
     if not stored_by_parent(settings):
         return NoStore()
     return RedisStore(url, settings, loop)

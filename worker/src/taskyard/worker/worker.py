@@ -135,6 +135,7 @@ class Worker:
         from taskyard.result.store import open_store
         from taskyard.result.store_thread import StoreThread
         from taskyard.worker.chord_sweeper import ChordSweeper
+        from taskyard.worker.told import tell
 
         options, conf = self.options, self.app.conf
         loop = self.loop = Loop()
@@ -142,7 +143,7 @@ class Worker:
         if catch_signals:
             signals.install(self)
         self.pool.attach(loop)
-        self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node))
+        self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node, tell))
         if self._store_url:
             ChordSweeper(self.app, loop)
         limits = Limits(options.time_limit, options.soft_time_limit)
@@ -214,7 +215,7 @@ class Worker:
             self.queues,
             self.consumer.on_delivery,
             worker_id=self.node,
-            dead_letters=self.rules.for_link(self.app.router.queues, self.app.conf.task_max_deliveries),
+            dead_letters=self._dead_letters(),
             still_running=self.consumer.kept_tags,
             limits=self._limits,
             url=url,
@@ -222,9 +223,15 @@ class Worker:
 
     @property
     def queues(self) -> list[Any]:
-        """What is consumed, as kombu queues."""
+        """What is consumed: kombu queues, or their names where these say all about them."""
+        if self.app.router.consumed is not None:
+            return list(self.state.queues)
         queues = self.app.router.queues
         return [queues[name] for name in self.state.queues]
+
+    def _dead_letters(self) -> dict[str, dict[str, Any]]:
+        declared = {} if self.app.router.consumed is not None else self.app.router.queues
+        return self.rules.for_link(declared, self.app.conf.task_max_deliveries)
 
     def _on_open(self, link: Link) -> None:
         self.state.broker_connected = True

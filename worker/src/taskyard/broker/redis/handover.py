@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from taskyard.broker.envelope import Envelope, UnreadableMessageError, dumps, mark_redelivered, parse
-from taskyard.broker.qos import Held
+from taskyard.broker.held import Held
 from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.pipe import as_exception
 from taskyard.broker.redis.resp import ErrorReply

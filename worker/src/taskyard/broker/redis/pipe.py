@@ -2,16 +2,12 @@
 
 import select
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
+from taskyard.broker.redis.errors import RedisConnectionError, RedisTimeoutError, ReplyError
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, ProtocolError, Push, RespReader, pack
 from taskyard.broker.redis.scripts import Script
 
@@ -20,21 +16,25 @@ OnReply = Callable[[Any], None]
 _CHUNK = 1 << 18
 _WAIT_SECONDS = 30.0
 
+_TLS_WANTS = {"SSLWantReadError": select.POLLIN, "SSLWantWriteError": select.POLLOUT}
+"""What TLS raises where a bare socket would block, by name: most connections need no ssl."""
+
 _GONE = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS"})
 """Errors after which another connection, perhaps to another server, is the remedy."""
 
 
 def as_exception(error: ErrorReply) -> Exception:
-    """redis-py's exception for an error reply, so that kombu's error classes hold."""
+    """The exception for an error reply: is another connection the remedy?"""
     if error.code in _GONE:
         return RedisConnectionError(f"Redis cannot serve: {error}")
-    return ResponseError(str(error))
+    return ReplyError(str(error))
 
 
 class Pipe:
     """Sends commands without waiting and calls back with each reply; errors of the connection are raised.
 
-    ``connection`` is an unconnected connection of redis-py's: it does the addressing, TLS and authentication.
+    ``connection`` is unconnected, a ``PlainConnection`` or redis-py's: it does the addressing, TLS and
+    authentication.
     A handler of a reply may queue further commands, but must not read.
     """
 
@@ -43,7 +43,7 @@ class Pipe:
         self._connection = connection
         self._socket: socket.socket = connection._sock
         self._socket.setblocking(False)
-        self._tls = isinstance(self._socket, ssl.SSLSocket)
+        self._tls = hasattr(self._socket, "pending")
         self._reader = RespReader()
         self._on_push = on_push
         self._out: list[bytes] = []
@@ -100,11 +100,13 @@ class Pipe:
         while data:
             try:
                 data = data[self._socket.send(data) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
+            except BlockingIOError:
                 self._await(select.POLLOUT, deadline)
-            except ssl.SSLWantReadError:
-                self._await(select.POLLIN, deadline)
             except OSError as error:
+                event = _TLS_WANTS.get(type(error).__name__)
+                if event is not None:
+                    self._await(event, deadline)
+                    continue
                 raise RedisConnectionError(f"Redis does not take commands: {error}") from error
 
     def read(self) -> int:
@@ -135,9 +137,11 @@ class Pipe:
         while True:
             try:
                 data = self._socket.recv(_CHUNK)
-            except (BlockingIOError, ssl.SSLWantReadError):
+            except BlockingIOError:
                 return True
             except OSError as error:
+                if type(error).__name__ in _TLS_WANTS:
+                    return True
                 raise RedisConnectionError(f"Redis cannot be read: {error}") from error
             if not data:
                 return False
@@ -146,7 +150,7 @@ class Pipe:
                 return True
 
     def wait(self, seconds: float = _WAIT_SECONDS) -> None:
-        """Send what is queued and block until every reply has come; raises redis-py's ``TimeoutError``."""
+        """Send what is queued and block until every reply has come; raises ``RedisTimeoutError``."""
         self.send()
         deadline = monotonic() + seconds
         while self._expected:
@@ -162,11 +166,11 @@ class Pipe:
             raise RedisTimeoutError("Redis does not answer in time")
 
     def request(self, *arguments: bytes) -> Any:
-        """Run one command and wait for its reply; raises ``ResponseError``."""
+        """Run one command and wait for its reply; raises ``ReplyError``."""
         return self._request(lambda on_reply: self.call(on_reply, *arguments))
 
     def request_script(self, script: Script, keys: list[bytes], arguments: list[bytes]) -> Any:
-        """Run one script and wait for its reply; raises ``ResponseError``."""
+        """Run one script and wait for its reply; raises ``ReplyError``."""
         return self._request(lambda on_reply: self.call_script(on_reply, script, keys, arguments))
 
     def _request(self, queue: Callable[[OnReply], None]) -> Any:

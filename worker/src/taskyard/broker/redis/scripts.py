@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha1
-from importlib.resources import files
+from os.path import dirname, join
+
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib would load all of OpenSSL
+except ImportError:  # pragma: no cover
+    from hashlib import sha1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,17 @@ class Scripts:
     due: Script
 
 
+def read_script(path: str) -> bytes:
+    """The text of a script that lies beside its module."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def script_of(source: bytes) -> Script:
+    """A script by its text."""
+    return Script(source, sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
 @cache
 def scripts(*, flags: bool) -> Scripts:
     """Load the scripts; ``flags`` is whether the server knows script flags (Redis 7).
@@ -38,7 +53,7 @@ def scripts(*, flags: bool) -> Scripts:
 
 
 def _load(name: str, flags: bool) -> Script:
-    source = files("taskyard.broker").joinpath("redis_scripts", f"{name}.lua").read_bytes()
+    source = read_script(join(dirname(dirname(__file__)), "redis_scripts", f"{name}.lua"))
     if flags:
         source = b"#!lua flags=allow-oom,allow-cross-slot-keys\n" + source
-    return Script(source, sha1(source, usedforsecurity=False).hexdigest().encode())
+    return script_of(source)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any, Final
 
-from kombu.exceptions import VersionMismatch
-from redis.exceptions import ConnectionError as RedisConnectionError
-
+from taskyard.broker.redis.errors import RedisConnectionError
 from taskyard.broker.redis.names import Names
 from taskyard.broker.redis.pipe import OnReply, Pipe, as_exception
 from taskyard.broker.redis.resp import ErrorReply, Push
@@ -52,6 +50,8 @@ class Session:
     def _greet(self, tracking: bool) -> None:
         version = self._version()
         if version is not None and version < OLDEST_SERVER:
+            from kombu.exceptions import VersionMismatch
+
             raise VersionMismatch(
                 f"Redis {'.'.join(map(str, version))} is too old: Taskyard needs 6.2, upgrade the server"
             )

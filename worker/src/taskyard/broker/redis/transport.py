@@ -7,14 +7,13 @@ from time import monotonic
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from taskyard.broker.envelope import DeadLetters
 from taskyard.broker.leases import LeaseRules
 from taskyard.broker.qos import Held
 from taskyard.broker.redis import handover
 from taskyard.broker.redis.channel import Channel
+from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
 from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.poller import Poller
 from taskyard.broker.redis.session import REPLY_SECONDS, Session
@@ -38,6 +37,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     connection_errors = tuple(
         error for error in kombu_redis.Transport.connection_errors if error is not KeyError
     )
+    channel_errors = (*kombu_redis.Transport.channel_errors, ReplyError)
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -127,7 +127,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
             try:
                 self.lease.leave()
                 session.wait()
-            except (*self.connection_errors, ResponseError) as error:
+            except (*self.connection_errors, ReplyError) as error:
                 logger.debug("the lease is left to expire: %s", error)
         if session.usable:
             session.close()

@@ -27,7 +27,8 @@ Send = Callable[[str, str, Message], None]
 class Desk:
     """Answers for one node."""
 
-    def __init__(self, view: WorkerView, handlers: Mapping[str, Handler], send: Send) -> None:
+    def __init__(self, view: WorkerView, handlers: Callable[[], Mapping[str, Handler]], send: Send) -> None:
+        """`handlers` gives the commands by name; it is asked when the first request has come."""
         self._view = view
         self._handlers = handlers
         self._send = send
@@ -68,7 +69,7 @@ class Desk:
         logger.debug("Remote control: %s(%s)", method, arguments)
         try:
             self._view.everywhere = not request.get("destination") and not request.get("pattern")
-            reply = self._handlers[method](self._view, **arguments)
+            reply = self._handlers()[method](self._view, **arguments)
         except Exception as error:
             logger.error("Remote control: %s failed: %r", method, error)
             reply = {"error": repr(error)}

@@ -7,11 +7,10 @@ its exchange with its routing key (kombu's set `_kombu.binding.<exchange>`).
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
-
-from redis.exceptions import ConnectionError as RedisConnectionError
+from typing import TYPE_CHECKING, Any, Protocol
 
 from taskyard.broker.envelope import UnreadableMessageError, dumps, parse
+from taskyard.broker.redis.errors import RedisConnectionError
 from taskyard.broker.redis.pipe import Pipe
 from taskyard.broker.redis.resp import ErrorReply, Push
 from taskyard.message.identity import new_id
@@ -27,24 +26,68 @@ _ANSWER_SECONDS = 15.0
 _TASK_TOPIC = "task.multi"
 
 
+class Place(Protocol):
+    """A Redis and the names that kombu uses there."""
+
+    separator: str
+    prefix: str
+
+    def connection(self) -> Any:
+        """A new connection as a Pipe takes it."""
+
+    def topic(self, exchange: str, routing_key: str) -> str:
+        """Where kombu publishes what goes to a fanout exchange."""
+
+    def bindings(self, exchange: str) -> str:
+        """The set of what is bound to an exchange."""
+
+    def close(self) -> None:
+        """The wire is closed."""
+
+
+class KombuPlace:
+    """The Redis of a kombu connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._channel: Any = None
+
+    def connection(self) -> Any:
+        """One of redis-py's."""
+        channel = self._channel = self._connection.channel()
+        self.separator: str = channel.sep
+        self.prefix: str = channel.global_keyprefix
+        return channel._get_pool().make_connection()
+
+    def topic(self, exchange: str, routing_key: str) -> str:
+        """As the channel names it."""
+        return f"{self.prefix}{self._channel._get_publish_topic(exchange, routing_key)}"
+
+    def bindings(self, exchange: str) -> str:
+        """As the channel names it."""
+        return f"{self.prefix}{self._channel.keyprefix_queue % exchange}"
+
+    def close(self) -> None:
+        """Close the channel, too."""
+        self._connection.collect()
+
+
 class RedisWire:
     """One Pipe."""
 
     tells_listeners = True
 
-    def __init__(self, conf: Settings, connection: Any, loop: Loop, owner: Owner) -> None:
+    def __init__(self, conf: Settings, place: Place, loop: Loop, owner: Owner) -> None:
         self._conf = conf
-        self._connection = connection
+        self._place = place
         self._loop = loop
         self._owner = owner
         self._pipe: Pipe
-        self._channel: Any = None
         self._topics: dict[tuple[str, str], bytes] = {}
 
     def open(self, listen: bool) -> None:
         """Connect and subscribe."""
-        channel = self._channel = self._connection.channel()
-        self._pipe = Pipe(channel._get_pool().make_connection(), self._pushed)
+        self._pipe = Pipe(self._place.connection(), self._pushed)
         self._pipe.request(b"HELLO", b"3")
         if listen:
             self._pipe.tell(b"SUBSCRIBE", self._topic(f"{self._conf.control_exchange}.pidbox", ""))
@@ -55,9 +98,7 @@ class RedisWire:
     def _topic(self, exchange: str, routing_key: str) -> bytes:
         topic = self._topics.get((exchange, routing_key))
         if topic is None:
-            name = self._channel._get_publish_topic(exchange, routing_key)
-            topic = f"{self._channel.global_keyprefix}{name}".encode()
-            self._topics[exchange, routing_key] = topic
+            topic = self._topics[exchange, routing_key] = self._place.topic(exchange, routing_key).encode()
         return topic
 
     def _readable(self) -> None:
@@ -87,18 +128,17 @@ class RedisWire:
 
     def reply(self, exchange: str, routing_key: str, message: Message) -> None:
         """Look up who waits for it, and push."""
-        channel = self._channel
-        prefix = channel.global_keyprefix
-        key = f"{prefix}{channel.keyprefix_queue % exchange}".encode()
+        place = self._place
+        key = place.bindings(exchange).encode()
         envelope = _envelope(message, exchange, routing_key, 1)
 
         def bound(rows: Any) -> None:
             if isinstance(rows, ErrorReply):
                 return
             for row in rows:
-                wanted, _, queue = bytes(row).decode().split(channel.sep)
+                wanted, _, queue = bytes(row).decode().split(place.separator)
                 if wanted == routing_key:
-                    self._pipe.call(_ignore, b"LPUSH", f"{prefix}{queue}".encode(), envelope)
+                    self._pipe.call(_ignore, b"LPUSH", f"{place.prefix}{queue}".encode(), envelope)
 
         self._call(bound, b"SMEMBERS", key)
 
@@ -138,7 +178,7 @@ class RedisWire:
         if pipe is not None and not pipe.closed:
             self._loop.remove(pipe.fileno())
             pipe.close()
-        self._connection.collect()
+        self._place.close()
 
 
 def _ignore(reply: Any) -> None:

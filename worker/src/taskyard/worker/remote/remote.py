@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from taskyard.control.revocations import open_revocations
+from taskyard.control.revocations import Revoked, load_over, open_revocations
 from taskyard.result.states import PENDING, RECEIVED, REJECTED, RETRY
 from taskyard.worker.remote.chores import Chores
 from taskyard.worker.remote.desk import Desk
@@ -52,7 +52,7 @@ class Remote:
         self.eventer.on_flow = lambda flowing: self._choose_observer()
         self._observer = Observer(worker.app, self.eventer, worker.pool, worker.consumer)
         self._listen = conf.worker_enable_remote_control
-        self._desk = Desk(WorkerView(worker, self), load_commands().data, self._reply)
+        self._desk = Desk(WorkerView(worker, self), lambda: load_commands().data, self._reply)
         self._wire: Wire | None = None
         #: The result store, for the chores' thread only.
         self._backend: Any = None
@@ -89,7 +89,7 @@ class Remote:
         try:
             wire.open(self._listen)
             # After the subscription: what is revoked from now on comes by it.
-            self.revoked.merge(open_revocations(self._worker.app, link.connection).load())
+            self.revoked.merge(self._revocations(link))
         except Exception as error:
             wire.close()
             self._plan(error)
@@ -98,6 +98,12 @@ class Remote:
         self._pause = 0.0
         self.eventer.wire_open(wire)
         self._send_state("worker-online")
+
+    def _revocations(self, link: Link) -> Revoked:
+        place = getattr(link, "place", None)
+        if place is not None:
+            return load_over(link.request, place.prefix)  # type: ignore[attr-defined]
+        return open_revocations(self._worker.app, link.connection).load()
 
     def on_lost(self, error: BaseException) -> None:
         """The wire is broken."""
@@ -184,7 +190,7 @@ class Remote:
         )
 
     def _choose_observer(self) -> None:
-        wanted = self.eventer.flowing or any(SIGNALS)
+        wanted = self.eventer.flowing or self.eventer.interrupted or any(SIGNALS)
         self._worker.consumer.observe(self._observer if wanted else None)
 
     def _look(self) -> None:

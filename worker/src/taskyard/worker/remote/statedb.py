@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-from pathlib import Path
 
 from taskyard.control.revocations import Revoked
 
@@ -20,6 +19,8 @@ class StateFile:
     """Reads and writes one file."""
 
     def __init__(self, path: str) -> None:
+        from pathlib import Path
+
         self._path = Path(path)
 
     def read(self) -> tuple[Revoked, int]:

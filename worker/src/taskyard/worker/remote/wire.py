@@ -72,6 +72,11 @@ class Wire(Protocol):
 
 def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     """The wire beside this link, to the same broker; None where the broker has no broadcast."""
+    place = getattr(link, "place", None)
+    if place is not None:  # a plain Redis
+        from taskyard.worker.remote.redis_wire import RedisWire
+
+        return RedisWire(app.conf, place, loop, owner)
     connection = link.connection.clone()
     connection.transport_options = {
         name: value
@@ -81,8 +86,10 @@ def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     maker: Callable[..., Wire]
     driver = connection.transport.driver_type
     if driver == "redis":
-        from taskyard.worker.remote.redis_wire import RedisWire as maker  # noqa: N813
-    elif driver == "amqp":
+        from taskyard.worker.remote.redis_wire import KombuPlace, RedisWire
+
+        return RedisWire(app.conf, KombuPlace(connection), loop, owner)
+    if driver == "amqp":
         from taskyard.worker.remote.amqp_wire import AmqpWire as maker  # noqa: N813
     elif connection.supports_exchange_type("fanout"):
         from taskyard.worker.remote.kombu_wire import KombuWire as maker  # noqa: N813

@@ -1,0 +1,551 @@
+"""The worker's link to a plain Redis: takes and settles over one session, without kombu and redis-py.
+
+What it reads and writes is what the transport's channel reads and writes; both are built of the same parts
+(session, intake, lease, settlements).  Whatever a plain link cannot do is left to the transport: TLS,
+Sentinel, broadcasts, exchanges other than direct, kombu's options (``plain_link`` says which).
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
+from math import inf
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final
+
+from taskyard.broker.alarm import Alarm
+from taskyard.broker.burial import Burial
+from taskyard.broker.connection import connect_as_configured
+from taskyard.broker.delivery import Delivery
+from taskyard.broker.envelope import (
+    COUNT,
+    DeadLetters,
+    Envelope,
+    UnreadableMessageError,
+    delivery_count,
+    dumps,
+    parse,
+    wrapped,
+)
+from taskyard.broker.held import Held
+from taskyard.broker.leases import LeaseRules
+from taskyard.broker.link import Link, OnDelivery, name_of
+from taskyard.broker.redis import handover
+from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
+from taskyard.broker.redis.intake import Intake
+from taskyard.broker.redis.lease import Lease, Routes
+from taskyard.broker.redis.names import Names
+from taskyard.broker.redis.plain import Address, PlainConnection
+from taskyard.broker.redis.session import REPLY_SECONDS, Session
+from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+
+if TYPE_CHECKING:
+    from taskyard.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Transport options that a plain link heeds; any other one is kombu's business.
+_OPTIONS: Final = frozenset(
+    {"dead_letters", "global_keyprefix", "lease_seconds", "still_running", "visibility_timeout", "wake_up"}
+    | {"worker_id"}
+)
+#: kombu's names and numbers.
+_SEPARATOR: Final = "\x06\x16"
+_STEPS: Final = (0, 3, 6, 9)
+_BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
+_TOPIC: Final = "/{}."
+
+
+class Cycle:
+    """Whose turn it is among the queues: the one that gave something goes to the end."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def update(self, names: Iterable[str]) -> None:
+        """The queues from now on; those that stay keep their order."""
+        wanted = list(names)
+        kept = [name for name in self._names if name in wanted]
+        self._names = kept + [name for name in wanted if name not in kept]
+
+    def consume(self, count: int) -> list[str]:
+        """The next ones."""
+        return self._names[:count]
+
+    def rotate(self, name: str) -> None:
+        """That one had its turn."""
+        if len(self._names) > 1 and name in self._names:
+            self._names.remove(name)
+            self._names.append(name)
+
+
+class Place:
+    """A plain Redis, as the wire beside the link needs it."""
+
+    separator = _SEPARATOR
+
+    def __init__(self, address: Address, prefix: str, connect_timeout: float | None) -> None:
+        self.address = address
+        self.prefix = prefix
+        self._connect_timeout = connect_timeout
+
+    def connection(self) -> PlainConnection:
+        """A new connection, not yet open."""
+        return PlainConnection(self.address, connect_timeout=self._connect_timeout, timeout=REPLY_SECONDS)
+
+    def topic(self, exchange: str, routing_key: str) -> str:
+        """Where kombu publishes what goes to a fanout exchange."""
+        name = f"{self.prefix}{_TOPIC.format(self.address.database)}{exchange}"
+        return f"{name}/{routing_key}" if routing_key else name
+
+    def bindings(self, exchange: str) -> str:
+        """The set of what is bound to an exchange."""
+        return f"{self.prefix}{_BINDINGS[0]}{exchange}"
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Books:
+    """What is held, under the name that the dead letters know."""
+
+    __slots__ = ("_delivered",)
+
+    def __init__(self) -> None:
+        self._delivered: dict[str, Held] = {}
+
+
+class RedisLink(Burial, Link):
+    """A link whose deliveries are leased to this worker's id."""
+
+    keeps_deliveries = True
+
+    def __init__(
+        self,
+        place: Place,
+        settings: Settings,
+        url: str,
+        queues: Collection[Any],
+        on_delivery: OnDelivery,
+        options: Mapping[str, Any],
+    ) -> None:
+        super().__init__(None, queues, on_delivery)
+        self.place = place
+        self.names = Names(
+            prefix=place.prefix,
+            separator=_SEPARATOR,
+            steps=_STEPS,
+            unacked=f"{place.prefix}unacked".encode(),
+            unacked_index=f"{place.prefix}unacked_index".encode(),
+        )
+        self.dead_letters = options.get("dead_letters") or {}
+        self.adopted: dict[str, Held] = {}
+        self.qos = _Books()
+        self._held = self.qos._delivered
+        self._settings = settings
+        self._url = url
+        self._options = options
+        self._cycle = Cycle()
+        self._consumed: dict[str, None] = {}
+        self._settlements = Settlements()
+        self._loop: Any = None
+        self._alarm: Alarm | None = None
+        self.session: Session
+        self._lease: Lease
+        self._intake: Intake
+
+    @cached_property
+    def connection(self) -> Any:
+        """A kombu connection to the same broker, for the rare things that need one; not open."""
+        return connect_as_configured(self._settings, self._url)
+
+    @property
+    def errors(self) -> tuple[type[BaseException], ...]:
+        """What means that the connection is lost."""
+        return (RedisConnectionError, ReplyError)
+
+    # -- opening
+    def open(self) -> None:
+        """Connect, take over what an earlier link of this worker has left, declare the queues."""
+        options = self._options
+        rules = LeaseRules.of(options, options.get("visibility_timeout", 3600))
+        session = Session(
+            self.place.connection(),
+            self.names,
+            worker_id=options.get("worker_id"),
+            tracking=options.get("wake_up", "tracking") == "tracking",
+        )
+        try:
+            self._take_over(session, rules)
+            session.wait()
+        except BaseException:
+            session.pipe.close()
+            raise
+        self.session = session
+        self._intake = Intake(session, self._cycle, self._held_tags, fair=True)
+        for queue in self.queues.values():
+            self.declare(queue)
+
+    def _take_over(self, session: Session, rules: LeaseRules) -> None:
+        routes = Routes(list_of=self.list_of, lookup=self._lookup, rule=self._rule)
+        self._lease = Lease(session, rules, routes)
+        still_running = self._options.get("still_running")
+        running = frozenset(still_running()) if still_running is not None else frozenset()
+        self.adopted = handover.succeed(self._identity, session, running, self.list_of)
+        self._held.update(self.adopted)
+        if self.adopted:
+            self._lease.renew_soon()
+        self._lease.tick(monotonic())
+
+    @property
+    def _identity(self) -> handover.Identity:
+        where = self.place.address
+        return "plain", where.host, where.port, where.database, self.place.prefix
+
+    def declare(self, queue: Any) -> None:
+        """Bind a queue to its exchange, as kombu does."""
+        name = name_of(queue)
+        exchange, key = (name, name) if isinstance(queue, str) else (queue.exchange.name, queue.routing_key)
+        if not exchange:
+            return
+        member = _SEPARATOR.join((key or "", "", name)).encode()
+        for table in _BINDINGS:
+            self.session.pipe.request(b"SADD", f"{self.place.prefix}{table}{exchange}".encode(), member)
+
+    def declare_beside(self, queue: Any) -> None:
+        """As `declare`; for a queue that is not plain this link makes room for one by kombu's transport."""
+        if _is_plain(queue):
+            self.declare(queue)
+        else:
+            self.session.fail(RedisConnectionError(f"queue {name_of(queue)!r} takes kombu's transport"))
+
+    def request(self, *arguments: bytes) -> Any:
+        """One command on the link's connection, and its reply."""
+        return self.session.pipe.request(*arguments)
+
+    def register(self, loop: Any) -> None:
+        """Let the loop drive the session."""
+        self._loop = loop
+        alarm = self._alarm = Alarm()
+        fd = self.session.pipe.fileno()
+        loop.add_reader(fd, self._readable)
+        loop.add_reader(alarm, alarm.heard)
+        loop.on_tick.add(self._tick)
+        self.session.before_close = lambda: loop.remove(fd)
+
+    def _unregister(self) -> None:
+        if self._loop is not None:
+            self._loop.on_tick.discard(self._tick)
+        if self._alarm is not None:
+            self._loop.remove(self._alarm)
+            self._alarm.close()
+            self._alarm = None
+
+    # -- the loop's turn
+    def _tick(self) -> None:
+        if not self.alive:
+            return
+        session, intake = self.session, self._intake
+        session.check()
+        if intake.inbox:
+            self._deliver()
+            if not self.alive:
+                return
+        now = monotonic()
+        self._lease.tick(now)
+        if session.pipe.overdue(REPLY_SECONDS):
+            error = RedisConnectionError(f"Redis has not answered for {REPLY_SECONDS:g} s")
+            session.fail(error)
+            raise error
+        self._send_settlements(patient=True)
+        limit = self.prefetch
+        intake.turn(limit - len(self._held) - len(intake.inbox) if limit else 1 << 30, now)
+        session.send()
+        assert self._alarm is not None
+        self._alarm.set(min(self._lease.next_at, intake.resume_at or inf))
+
+    def _readable(self) -> None:
+        self.session.read()
+        if self._intake.inbox:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        inbox = self._intake.inbox
+        limit = self.prefetch
+        excess = min(len(self._held) + len(inbox) - limit, len(inbox)) if limit else 0
+        if excess > 0:
+            surplus = [inbox.pop() for _ in range(excess)][::-1]
+            self._give_back([(one.tag, Held(one.queue, one.text)) for one in surplus])
+        consumed, on_delivery = self._consumed, self._on_delivery
+        while inbox:
+            taken = inbox.popleft()
+            if taken.queue not in consumed:
+                self._give_back([(taken.tag, Held(taken.queue, taken.text))])
+                continue
+            delivery = self._open_message(taken.tag, taken.queue, taken.text)
+            if delivery is not None:
+                on_delivery(delivery)
+
+    def _open_message(
+        self, tag: str, queue: str, text: bytes, mark: Callable[[Envelope], bool] | None = None
+    ) -> Delivery | None:
+        """The delivery, now held; None when it went to the dead letters."""
+        held = self._held
+        if tag in held:
+            return None  # tags are unique: this lease was lost while we worked on, and has just come back
+        held[tag] = Held(queue, text)
+        try:
+            envelope = parse(text)
+            delivery = self._delivery(queue, (tag, envelope))
+        except UnreadableMessageError as error:
+            self._bury(tag, wrapped(text, tag), f"unreadable message: {error}")
+            return None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self._bury(tag, wrapped(text, tag), f"unreadable body: {error}")
+            return None
+        if COUNT in delivery.headers:
+            count = delivery_count(envelope)
+            if count and self.rule(queue).exhausted(count):
+                self._bury(tag, envelope, f"its worker was lost {count} times", delivered=False)
+                return None
+        return delivery
+
+    def _delivery(self, queue: str, raw: Any) -> Delivery:
+        tag, envelope = raw
+        properties = envelope["properties"]
+        properties["delivery_tag"] = tag
+        body = envelope.get("body") or b""
+        encoding = properties.get("body_encoding")
+        if encoding == "base64":
+            body = b64decode(body)
+        elif encoding:
+            raise LookupError(f"no body encoding is called {encoding!r}")
+        elif isinstance(body, str):
+            body = body.encode()
+        info = properties.get("delivery_info") or {}
+        return Delivery(
+            self,
+            tag,
+            queue,
+            envelope.get("headers") or {},
+            properties,
+            body,
+            envelope.get("content-type"),
+            envelope.get("content-encoding"),
+            info.get("exchange") or "",
+            info.get("routing_key") or queue,
+            bool(info.get("redelivered")),
+        )
+
+    # -- which queues
+    def consume(self) -> None:
+        """Begin to take."""
+        if not self.consuming:
+            self.consuming = True
+            self._consumed.update(dict.fromkeys(self.queues))
+            self._consumption_changed()
+
+    def _subscribe(self, queue: str) -> None:
+        if not self.session.usable:
+            return  # another link takes over
+        self._consumed[queue] = None
+        self._consumption_changed()
+
+    def _consumption_changed(self) -> None:
+        self._cycle.update(self._consumed)
+        self._intake.consume(self._consumed)
+        self._lease.watch_schedules(self._consumed)
+
+    def drop_queue(self, name: str) -> None:
+        """Take from a queue no more; what was delivered stays ours."""
+        self.queues.pop(name, None)
+        if name in self._consumed:
+            del self._consumed[name]
+            self._stop_taking()
+
+    def cancel(self) -> None:
+        """Take nothing more; what was taken but not handed over is back in its queue when this returns."""
+        if self.consuming:
+            self.consuming = False
+            self._consumed.clear()
+            self._stop_taking()
+
+    def _stop_taking(self) -> None:
+        self._consumption_changed()
+        self.session.wait()
+        inbox = self._intake.inbox
+        unwanted = [one for one in inbox if one.queue not in self._consumed]
+        if unwanted:
+            kept = [one for one in inbox if one.queue in self._consumed]
+            inbox.clear()
+            inbox.extend(kept)
+            self._give_back([(one.tag, Held(one.queue, one.text)) for one in unwanted])
+        self.flush()
+
+    def set_prefetch(self, count: int) -> None:
+        """Hold so many messages at most; 0 is no limit."""
+        self.prefetch = count
+
+    # -- settling
+    def ack_again(self, tags: Collection[Any]) -> None:
+        """Those that were still leased when this link took over."""
+        for tag in self.adopted.keys() & tags:
+            self._held.pop(tag, None)
+            self._settlements.acks.append(tag.encode())
+
+    def ack(self, delivery: Delivery) -> None:
+        """Sent with the others of this turn."""
+        self._held.pop(delivery.tag, None)
+        self._settlements.acks.append(delivery.tag.encode())
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:  # type: ignore[override]
+        """In one step with the acknowledgement."""
+        Burial.dead_letter(self, delivery.tag, reason)
+
+    def _move_dead(self, tag: str, target: str, text: bytes) -> None:
+        self._settlements.moves.append(Move(tag, "tail", self.names.list_for(target, 0), text))
+
+    def requeue(self, delivery: Delivery) -> None:
+        """To the head of its queue."""
+        held = self._release(delivery.tag)
+        if held is not None:
+            self._give_back([(delivery.tag, held)])
+
+    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
+        """To the end of its queue, with the count."""
+        held = self._release(delivery.tag)
+        if held is None or held.queue is None:
+            return
+        envelope = parse(held.text)
+        envelope["headers"] = {**delivery.headers, COUNT: deliveries}  # a retry has other headers
+        key = self.list_of(held.queue, envelope)
+        self._settlements.moves.append(Move(delivery.tag, "tail", key, dumps(envelope)))
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """To the schedule of its queue, in one step with the acknowledgement."""
+        held = self._release(delivery.tag)
+        if held is not None and held.queue is not None:
+            key = self.names.schedule(held.queue)
+            self._settlements.moves.append(Move(delivery.tag, "due", key, held.text, float(due)))
+            self._lease.due_in(due - time())
+
+    def _give_back(self, messages: list[tuple[str, Held]]) -> None:
+        """To the heads of their queues, in the order given."""
+        for tag, held in reversed(messages):
+            if held.queue is not None:
+                fallback = self.names.list_for(held.queue, 0)
+                move = handover.to_head(fallback, tag, held.queue, held.text, self.list_of)
+                self._settlements.moves.append(move)
+
+    def _send_settlements(self, *, patient: bool) -> None:
+        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
+        pending, session = self._settlements, self.session
+        if not pending or not session.usable:
+            return
+        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
+            return
+        session.settle(pending.calls())
+
+    def flush(self) -> None:
+        """Send all settlements; the broker has done them when this returns."""
+        session = self.session
+        if session.usable and (self._settlements or session.pipe.outstanding):
+            self._send_settlements(patient=False)
+            session.wait()
+
+    # -- what the lease and the intake ask
+    def _held_tags(self) -> set[str]:
+        return {*self._held, *(one.tag for one in self._intake.inbox)}
+
+    def list_of(self, queue: str, envelope: Envelope) -> bytes:
+        """The list that a message of a queue belongs to."""
+        try:
+            priority = max(0, min(int(envelope["properties"]["priority"]), 9))
+        except (TypeError, ValueError, KeyError):
+            priority = 0
+        return self.names.list_for(queue, priority)
+
+    def _lookup(self, exchange: str, routing_key: str) -> list[str]:
+        """Where a lost consumer of kombu's own had its message from."""
+        if not exchange:
+            return [routing_key]
+        with self.connection.clone() as connection:
+            found: list[str] = connection.default_channel._lookup(exchange, routing_key)
+        return found
+
+    def _rule(self, queue: str) -> DeadLetters | None:
+        """Others' queues have rules that this process does not know: their consumers apply them."""
+        return self.rule(queue) if queue in self._consumed or queue in (self.dead_letters or {}) else None
+
+    # -- the end
+    def close(self) -> None:
+        """Give everything back that is held, give up the lease, disconnect."""
+        self.alive = False
+        session = self.session
+        try:
+            if session.usable:
+                self._give_back_all()
+                self._lease.leave()
+                session.wait()
+        except (OSError, ReplyError) as error:
+            logger.info("the connection broke before everything was given back: %s", error)
+        self._end()
+
+    def _give_back_all(self) -> None:
+        self._consumed.clear()
+        self._intake.consume(())
+        self.session.wait()
+        inbox = self._intake.inbox
+        waiting = [(one.tag, Held(one.queue, one.text)) for one in inbox]
+        inbox.clear()
+        held = list(self._held.items())
+        self._held.clear()
+        self._give_back(held + waiting)
+        self.flush()
+
+    def abandon(self) -> None:
+        """Drop the connection; what is held stays leased to this worker's id."""
+        self.alive = False
+        session = getattr(self, "session", None)
+        if session is not None:
+            session.fail(RuntimeError("abandoned"))
+            self._end()
+
+    def _end(self) -> None:
+        session = self.session
+        self._intake.close()
+        self._unregister()
+        if session.usable:
+            session.close()
+        elif not session.inherited:
+            handover.abandon(self._identity, session.worker)
+
+
+def plain_link(
+    settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
+) -> RedisLink | None:
+    """A link to a plain Redis, not yet open; None where kombu's transport is wanted."""
+    given = {**settings.broker_transport_options, **options}
+    if settings.broker_use_ssl or not given.keys() <= _OPTIONS or not all(map(_is_plain, queues)):
+        return None
+    address = Address.of(url)
+    if address is None:
+        return None
+    place = Place(address, given.get("global_keyprefix") or "", settings.broker_connection_timeout or None)
+    return RedisLink(place, settings, url, queues, on_delivery, given)
+
+
+def _is_plain(queue: Any) -> bool:
+    """Whether nothing but its binding to a direct exchange is to be known of a queue."""
+    if isinstance(queue, str):
+        return True
+    exchange = queue.exchange
+    return (
+        type(queue).__name__ == "Queue"
+        and (not exchange or exchange.type == "direct")
+        and not (queue.bindings or queue.auto_delete or queue.exclusive or queue.expires or queue.no_declare)
+        and queue.on_declared is None
+        and not queue.queue_arguments
+    )
