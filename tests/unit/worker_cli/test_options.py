@@ -160,6 +160,25 @@ def test_queues_are_selected_and_left_out(parse: Parse) -> None:
 def test_prefetch_can_be_switched_off(parse: Parse) -> None:
     assert options(parse, worker_prefetch_multiplier=4).prefetch_multiplier == 4
     assert options(parse, "--disable-prefetch", worker_prefetch_multiplier=4).prefetch_multiplier == 1
+    assert options(parse, worker_disable_prefetch=True, worker_prefetch_multiplier=4).prefetch_multiplier == 1
+
+
+def test_a_prefetch_multiplier_of_0_is_no_limit(parse: Parse) -> None:
+    """As in Celery; it must not leave slots empty."""
+    assert options(parse, worker_prefetch_multiplier=0).prefetch_multiplier >= 1000
+    assert (
+        options(parse, "--prefetch-multiplier", "0", worker_prefetch_multiplier=4).prefetch_multiplier >= 1000
+    )
+    assert options(parse, "--prefetch-multiplier", "2", worker_prefetch_multiplier=0).prefetch_multiplier == 2
+
+
+def test_settings_of_the_worker(parse: Parse) -> None:
+    settings = {"worker_pool": "threads", "worker_concurrency": 7, "worker_max_tasks_per_child": 9}
+    ours = options(parse, worker_state_db="/x/%n.state", **settings)
+    assert (ours.pool, ours.concurrency, ours.max_tasks_per_child) == ("threads", 7, 9)
+    assert ours.statedb == "/x/w.state"
+    limited = options(parse, task_time_limit=9, task_soft_time_limit=5)
+    assert (limited.time_limit, limited.soft_time_limit) == (9, 5)
 
 
 def test_the_app_s_own_options() -> None:

@@ -25,7 +25,7 @@ def _add_worker(group: argparse._ArgumentGroup) -> None:
     )
     add("--http", metavar="HOST:PORT", help="serve health, state and metrics (default: TASKYARD_HTTP)")
     add("-S", "--statedb", metavar="FILE", help="keep revocations over a restart in this file")
-    add("--prefetch-multiplier", type=positive, help="messages fetched for each slot (default 1)")
+    add("--prefetch-multiplier", type=_multiplier, help="messages fetched for each slot (default 1)")
     add(
         "--disable-prefetch",
         action="store_true",
@@ -121,6 +121,10 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return value
+
+
+def _multiplier(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def seconds(text: str) -> float:

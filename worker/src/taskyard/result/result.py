@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from taskyard.errors import IncompleteStream, TimeoutError
+from taskyard.errors import ImproperlyConfigured, IncompleteStream, TimeoutError
 from taskyard.result.joining import assert_will_not_block
 from taskyard.result.states import FAILURE, PROPAGATE_STATES, READY_STATES, SUCCESS
 from taskyard.result.tuples import ResultBase, app_of, result_from_tuple
@@ -338,9 +338,9 @@ class AsyncResult(ResultBase, Generic[R]):
         if not text or not self.app.conf.get("task_remote_tracebacks"):
             return None
         try:
-            from tblib import Traceback  # type: ignore[import-not-found, unused-ignore]
+            from tblib import Traceback
         except ImportError:
-            return None
+            raise ImproperlyConfigured("task_remote_tracebacks needs: pip install taskyard[tblib]") from None
         traceback: TracebackType = Traceback.from_string(text).as_traceback()
         return traceback
 

@@ -34,6 +34,9 @@ REFUSED = {
     "worker_timer": "the worker has one loop of its own; a worker step (app.steps) can have timers",
 }
 
+#: Settings of which one value alone is supported, and why.
+ONE_VALUE = {"task_protocol": (2, "protocol 1 is read, and never written")}
+
 #: Settings of the result backends of Celery that Taskyard has not, by their first part.
 OTHER_BACKENDS = {
     "arangodb_": "backend_settings",

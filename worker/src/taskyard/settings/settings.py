@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.settings.check import checked
-from taskyard.settings.names import NAMES, REFUSED, WITHOUT_EFFECT, modern, unknown_setting
+from taskyard.settings.names import NAMES, ONE_VALUE, REFUSED, WITHOUT_EFFECT, modern, unknown_setting
 from taskyard.settings.options import Options
 
 if TYPE_CHECKING:
@@ -230,6 +230,9 @@ class Settings(_Typed, MutableMapping[str, Any]):
         if value != self.defaults[known]:
             if known in REFUSED and self.strict:
                 raise ImproperlyConfigured(f"setting {known!r} is not supported: {REFUSED[known]}")
+            if known in ONE_VALUE and self.strict:
+                only, why = ONE_VALUE[known]
+                raise ImproperlyConfigured(f"setting {known!r} must be {only}: {why}")
             why = WITHOUT_EFFECT.get(known) or REFUSED.get(known)
             if why:
                 logger.warning("setting %r has no effect: %s", known, why)
