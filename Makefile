@@ -6,10 +6,10 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: docs help demo down test unit integration conformance e2e lint format crds bench-start clean
+.PHONY: docs help demo down test unit integration conformance e2e lint format crds bench bench-quick bench-growth bench-report bench-start clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(STAMP): requirements-dev.txt constraints.txt worker/pyproject.toml operator/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,6 +62,18 @@ docs: $(STAMP) ## Build the guide into build/site
 
 crds: $(STAMP) ## Generate crds/ and the chart's copies from the resource models
 	@$(PY) -m taskyard_operator.api.generate
+
+bench: $(STAMP) ## Measure Taskyard and seven other task queues side by side (half an hour)
+	@$(PY) -m benchmarks.run
+
+bench-quick: $(STAMP) ## The same in three minutes: one round, defaults only
+	@$(PY) -m benchmarks.run --quick
+
+bench-growth: $(STAMP) ## Measure how costs grow, beside Celery: queues, backlog, bodies, ETAs, chords
+	@$(PY) -m benchmarks.growth
+
+bench-report: $(STAMP) ## Write the kept figures into docs/performance.md
+	@$(PY) -m benchmarks.report
 
 bench-start: $(STAMP) ## Measure how long a burst on a pool at zero waits for its first task
 	@$(PY) -m benchmarks.start_from_zero

@@ -1,0 +1,18 @@
+"""One paragraph on where and when figures were taken: pure."""
+
+from benchmarks.figures import Raw
+
+
+def circumstances(raw: Raw) -> str:
+    """The machine, the brokers, the rounds, and how busy the machine was."""
+    machine = raw["machine"]
+    brokers = ", ".join(f"{name} {version}" for name, version in raw["brokers"].items())
+    rounds = len(raw["rounds"])
+    loads = ", ".join(str(each["load"][0]) for each in raw["rounds"])
+    return (
+        f"Measured {raw['started'][:10]} at revision `{raw['revision']}` on "
+        f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']} GiB, "
+        f"{machine['system']}, Python {machine['python']}, {brokers}; "
+        f"{rounds} {'round' if rounds == 1 else 'rounds'}, {raw['plan']['tasks']:,} tasks; "
+        f"load average before each round: {loads}; it took {raw['minutes']} minutes."
+    )

@@ -1,0 +1,149 @@
+"""Who takes part: each peer as its documentation starts it, with two processes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """One way to run a peer's worker.
+
+    `worker` is what follows the interpreter, and is started `processes` times; a first word with a leading
+    `@` is a program of its environment. `share` of the tasks is enough where a peer would take minutes.
+    """
+
+    name: str
+    peer: str
+    worker: tuple[str, ...]
+    note: str = ""
+    variant: str = ""
+    processes: int = 1
+    share: float = 1.0
+    brokers: tuple[str, ...] = ("redis",)
+    #: Many tasks at once: the peer's own way, or nothing.
+    many: str = ""
+    #: Whether `make bench-quick` has it, too.
+    quick: bool = True
+
+
+BOTH = ("redis", "rabbitmq")
+_CELERY = ("-m", "celery", "-A", "benchmarks.peers.celery", "worker", "-c", "2")
+_TASKIQ = ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "--workers", "2")
+_QUIET = ("--log-level", "WARNING")
+
+ENTRANTS = (
+    Entrant(
+        "taskyard",
+        "taskyard",
+        ("-m", "taskyard", "-A", "benchmarks.peers.taskyard", "worker", "-c", "2"),
+        note="prefork, 2 processes, defaults",
+        brokers=BOTH,
+        many="send_tasks",
+    ),
+    Entrant(
+        "celery",
+        "celery",
+        _CELERY,
+        note="prefork, 2 processes, defaults: acknowledges before it runs a task",
+        brokers=BOTH,
+        many="group",
+    ),
+    Entrant(
+        "celery acks_late",
+        "celery",
+        _CELERY,
+        note="prefork, 2 processes, task_acks_late",
+        variant="acks-late",
+        brokers=BOTH,
+        quick=False,
+    ),
+    Entrant(
+        "dramatiq",
+        "dramatiq",
+        ("-m", "dramatiq", "benchmarks.peers.dramatiq", "-p", "2"),
+        note="2 processes with 8 threads each, defaults",
+        brokers=BOTH,
+    ),
+    Entrant(
+        "taskiq",
+        "taskiq",
+        (*_TASKIQ, *_QUIET),
+        note="RedisStreamBroker, 2 processes, 100 coroutines each",
+        many="100 in flight",
+    ),
+    Entrant(
+        "taskiq aio-pika",
+        "taskiq",
+        (*_TASKIQ, *_QUIET),
+        note="AioPikaBroker, 2 processes, 100 coroutines each",
+        variant="rabbitmq",
+        brokers=("rabbitmq",),
+        many="100 in flight",
+    ),
+    Entrant(
+        "taskiq list",
+        "taskiq",
+        (*_TASKIQ, *_QUIET),
+        note="ListQueueBroker, 2 processes, 100 coroutines each; at most once",
+        variant="list",
+        many="100 in flight",
+        quick=False,
+    ),
+    Entrant(
+        "arq",
+        "arq",
+        ("-m", "arq", "benchmarks.peers.arq.Worker", "--custom-log-dict", "benchmarks.peers.arq.QUIET"),
+        note="2 processes with 10 coroutines each, polls every 0.5 s: defaults",
+        processes=2,
+        share=0.1,
+        many="100 in flight",
+    ),
+    Entrant(
+        "arq tuned",
+        "arq",
+        ("-m", "arq", "benchmarks.peers.arq.Worker", "--custom-log-dict", "benchmarks.peers.arq.QUIET"),
+        note="2 processes, max_jobs 100, poll_delay 10 ms: not the defaults",
+        variant="tuned",
+        processes=2,
+        share=0.5,
+        quick=False,
+    ),
+    Entrant(
+        "rq",
+        "rq",
+        ("@rq", "worker-pool", "-n", "2", "-q", "--url", "{broker}"),
+        note="worker-pool of 2, forks for each job: defaults",
+        share=0.05,
+        many="enqueue_many",
+    ),
+    Entrant(
+        "rq SimpleWorker",
+        "rq",
+        ("@rq", "worker-pool", "-n", "2", "-q", "-w", "rq.SimpleWorker", "--url", "{broker}"),
+        note="worker-pool of 2 that does not fork: not the default",
+        share=0.2,
+        quick=False,
+    ),
+    Entrant(
+        "huey",
+        "huey",
+        ("@huey_consumer", "benchmarks.peers.huey.huey", "-w", "2", "-k", "process", "-q"),
+        note="2 processes; at most once",
+    ),
+    Entrant(
+        "saq",
+        "saq",
+        ("-m", "saq", "benchmarks.peers.saq.settings", "--workers", "2", "-q"),
+        note="2 processes with 10 coroutines each, defaults",
+        share=0.5,
+        many="100 in flight",
+    ),
+)
+
+
+def chosen(broker: str, *, quick: bool, only: frozenset[str] = frozenset()) -> list[Entrant]:
+    """Those that run on the broker; of the quick ones, or of the named ones, where asked."""
+    return [
+        each
+        for each in ENTRANTS
+        if broker in each.brokers and (each.quick or not quick) and (not only or each.name in only)
+    ]

@@ -1,0 +1,166 @@
+"""``make bench-growth``: whether costs grow rightly, Taskyard beside Celery on one Redis.
+
+Writes ``benchmarks/results/growth.json`` with every raw figure, and a table beside it. What waits in a queue
+was put there by Taskyard's client for both: it is the same wire, and nobody waits for a million sends.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from benchmarks import growth_table
+from benchmarks.brokers import Redis
+from benchmarks.entrants import Entrant
+from benchmarks.environments import ROOT, python_of, versions_of
+from benchmarks.machine import load, machine, revision
+from benchmarks.process_tree import Tree
+from benchmarks.report import RESULTS
+from benchmarks.session import BenchError, Session
+from tests.brokers.redis import RedisServer
+from tests.tiers import install_servers
+
+ENTRANTS = tuple(
+    Entrant(peer, peer, ("-m", peer, "-A", "benchmarks.growth_app", "worker", "-c", "2"))
+    for peer in ("taskyard", "celery")
+)
+FILLER = ENTRANTS[0]
+#: Queues, messages waiting, and body sizes (bytes) with the number of tasks.
+QUEUES = (1, 10, 100)
+WAITING = (10, 1_000, 100_000, 1_000_000)
+BODIES = ((1_000, 5_000), (10_000, 5_000), (100_000, 1_000), (1_000_000, 200))
+TASKS, ETAS, REVOKED, CANVAS = 5_000, 100_000, 1_000, 10_000
+#: Of a long queue only so many tasks are run.
+PART = 3_000
+
+
+class Growth(Session):
+    """A session whose client is benchmarks.growth_app."""
+
+    def order(self, *order: object, by: Entrant | None = None) -> dict[str, Any]:
+        """Run the peer's client, or another's."""
+        return self.program("benchmarks.growth_app", *order, peer=(by or self.entrant).peer)
+
+    def worker(self, queues: int = 1) -> Tree:
+        """Start the worker on so many queues."""
+        return self.start("-Q", ",".join(f"q{index}" for index in range(queues)))
+
+
+def rate(entrant: Entrant, broker: Redis, *, tasks: int, queues: int = 1, size: int = 0) -> dict[str, Any]:
+    """How many of the tasks that wait are run in a second; the worker starts on the full queues."""
+    wanted = min(tasks, PART) if tasks > TASKS else tasks
+    with Growth(entrant, broker) as session:
+        session.order("fill", tasks, queues, size, by=FILLER)
+        session.worker(queues)
+        session.until(lambda: session.ticks().count >= wanted, 280, f"{wanted} tasks", every=0.005)
+        found = session.ticks()
+        return {"tasks": found.count, "rate": (found.count - 1) / max(found.last - found.first, 1e-9)}
+
+
+def etas(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
+    """Tasks due in an hour in front of one that is due now: when it runs, and what the worker weighs then."""
+    with Growth(entrant, broker, results=True) as session:
+        session.order("fill_eta", count, by=FILLER)
+        session.order("mark_last")
+        began = monotonic()
+        worker = session.worker()
+        session.until(lambda: len(session.done()) > 0, 280, "the task behind the others")
+        seconds = monotonic() - began
+        return {"seconds": seconds, "pss": worker.pss(), **session.order("ask", 50)}
+
+
+def revokes(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
+    """Revoked tasks in front of one that is not: the time until its answer, and how many of them ran."""
+    with Growth(entrant, broker, results=True) as session:
+        session.order("mark_last")
+        session.worker()
+        session.until(lambda: len(session.done()) > 0, 60, "the first task")
+        return {**session.order("revoke", count), "ran": session.ticks().count}
+
+
+def canvas(entrant: Entrant, broker: Redis, order: str, count: int) -> dict[str, Any]:
+    """The time of the client from the call to the answer; a worker waits for the tasks."""
+    with Growth(entrant, broker, results=True) as session:
+        session.order("mark_last")
+        session.worker()
+        session.until(lambda: len(session.done()) > 0, 60, "the first task")
+        return session.order(order, count)
+
+
+Measurement = tuple[str, Callable[[Entrant, Redis], dict[str, Any]]]
+
+
+def measurements() -> Iterator[Measurement]:
+    """All, with their names in the table."""
+    for count in QUEUES:
+        yield f"queues {count:,}", partial(rate, tasks=TASKS, queues=count)
+    for count in WAITING:
+        yield f"waiting {count:,}", partial(rate, tasks=count)
+    for size, count in BODIES:
+        yield f"body {size // 1000:,} kB", partial(rate, tasks=count, size=size)
+    yield f"eta {ETAS:,}", partial(etas, count=ETAS)
+    yield f"revoked {REVOKED:,}", partial(revokes, count=REVOKED)
+    yield f"group {CANVAS:,}", partial(canvas, order="group_of", count=CANVAS)
+    yield f"chord {CANVAS:,}", partial(canvas, order="chord_of", count=CANVAS)
+
+
+def run(rounds: int, only: str) -> dict[str, Any]:
+    """Everything, interleaved; returns the raw figures."""
+    for entrant in ENTRANTS:
+        python_of(entrant.peer)
+    began = monotonic()
+    raw: dict[str, Any] = {
+        "name": "growth",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision(),
+        "machine": machine(),
+        "versions": {each.peer: versions_of(each.peer) for each in ENTRANTS},
+        "plan": {"tasks": TASKS, "part": PART},
+        "rounds": [],
+    }
+    with RedisServer() as server:
+        broker = Redis(server)
+        raw["brokers"] = {"redis": broker.version()}
+        for number in range(rounds):
+            found: list[dict[str, Any]] = []
+            raw["rounds"].append({"load": load(), "measurements": found})
+            print(f"round {number + 1} of {rounds}, load {load()[0]}", flush=True)
+            for row, take in measurements():
+                if not row.startswith(only):
+                    continue
+                for entrant in ENTRANTS if number % 2 == 0 else reversed(ENTRANTS):
+                    start = monotonic()
+                    each: dict[str, Any] = {"row": row, "entrant": entrant.name, "load": load()[0]}
+                    try:
+                        each |= take(entrant, broker)
+                    except (BenchError, OSError) as error:
+                        each["error"] = str(error)
+                    found.append(each)
+                    shown = {key: value for key, value in each.items() if key not in ("row", "trips")}
+                    print(f"  {row:18} {monotonic() - start:6.1f} s  {shown}", flush=True)
+    raw["minutes"] = round((monotonic() - began) / 60, 1)
+    return raw
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how many rounds")
+    parser.add_argument("--name", default="growth", help="name of the files in benchmarks/results")
+    parser.add_argument("--only", default="", help="only the rows that begin so")
+    arguments = parser.parse_args()
+    install_servers()
+    raw = run(arguments.rounds, arguments.only)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{arguments.name}.json"
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    print(f"\n{growth_table.write(path)}\n{raw['minutes']} minutes; kept: {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Celery as a project uses it."""
+
+import time
+
+from celery import Celery, group
+
+from benchmarks.given import ANSWER, BROKER, RESULTS, VARIANT
+from benchmarks.ticks import done, tick
+
+app = Celery("bench", broker=BROKER, backend=RESULTS)
+app.conf.task_acks_late = VARIANT == "acks-late"
+
+
+@app.task
+def work() -> int | None:
+    tick()
+    return ANSWER
+
+
+@app.task
+def nap(index: int, seconds: float) -> None:
+    time.sleep(seconds)
+    done(index)
+
+
+def send() -> None:
+    work.delay()
+
+
+def send_nap(index: int, seconds: float) -> None:
+    nap.delay(index, seconds)
+
+
+def send_many(count: int) -> None:
+    group(work.s() for _ in range(count)).apply_async()
+
+
+def ask() -> None:
+    assert work.delay().get(timeout=30) == ANSWER
