@@ -27,9 +27,11 @@ def begin_long(client: App, worker: WorkerProcess, seconds: float, times: int = 
 def test_signals_of_the_worker_s_life_come_in_order(client: App, start: Start) -> None:
     worker = start("-c", "1", app="hooked")
     assert client.send_task("hooked.prefetch").get(timeout=60) == 3, "celeryd_init can change settings"
+    wait_until(lambda: "heartbeat_sent Remote " in worker.ran())
     assert worker.stop() == 0
-    lines = worker.ran()
+    lines = [line for line in worker.ran() if not line.startswith("heartbeat_sent")]
     assert [line for line in lines if not line.startswith("process_")] == [
+        "import_modules App ",
         "celeryd_init str conf,instance,options",
         "after_setup_logger NoneType colorize,format,logfile,logger,loglevel",
         "after_setup_task_logger NoneType colorize,format,logfile,logger,loglevel",

@@ -20,6 +20,8 @@ class Sent(NamedTuple):
     route: Any
     options: dict[str, Any]
     confirmed: bool
+    priority: int | None
+    content_type: str
 
     @property
     def args(self) -> Any:
@@ -46,7 +48,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
         plain = message.content_type == "application/json" and "compression" not in message.headers
         body = json.loads(message.body) if plain else message.body
         confirmed = self._lines._confirm
-        messages.append(Sent(message.headers, message.properties, body, route, options, confirmed))
+        about = (confirmed, message.priority, message.content_type)
+        messages.append(Sent(message.headers, message.properties, body, route, options, *about))
 
     def catch_many(self: Producer, many: Any, **options: Any) -> None:
         for message, route, delivery_mode, _ in many:

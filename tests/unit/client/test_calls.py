@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import pytest
 from kombu.exceptions import EncodeError, OperationalError
@@ -48,6 +49,51 @@ def test_times(app: App, sent: list[Sent]) -> None:
     due = datetime.fromisoformat(sent[1].headers["eta"])
     assert 20 < (due - datetime.now(UTC)).total_seconds() <= 30
     assert sent[2].properties["expiration"] == "0"
+
+
+def test_an_eta_in_any_zone_is_that_moment(app: App, sent: list[Sent]) -> None:
+    moment = datetime(2030, 7, 1, 12, tzinfo=ZoneInfo("Asia/Seoul"))
+    app.send_task("t", eta=moment, expires=moment + timedelta(hours=1))
+    app.send_task("t", eta="2030-07-01T12:00:00+09:00")
+    for each in sent:
+        assert datetime.fromisoformat(each.headers["eta"]) == datetime(2030, 7, 1, 3, tzinfo=UTC)
+    assert datetime.fromisoformat(sent[0].headers["expires"]) == datetime(2030, 7, 1, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"countdown": "5"}, TypeError, "countdown must be seconds, not '5'"),
+        ({"eta": "tomorrow"}, ValueError, "eta must be an ISO 8601 date, not 'tomorrow'"),
+        ({"eta": object()}, TypeError, "eta must be a datetime"),
+        ({"expires": "soon"}, ValueError, "expires must be an ISO 8601 date, not 'soon'"),
+    ],
+)
+def test_times_that_are_none_are_refused_here(
+    app: App, sent: list[Sent], options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        app.send_task("t", **options)
+    assert not sent
+
+
+def test_every_option_of_a_task_that_goes_into_its_messages(app: App, sent: list[Sent]) -> None:
+    @app.task(
+        name="n", shared=False, queue="own", priority=7, expires=60, serializer="yaml", compression="gzip",
+        delivery_mode=1, time_limit=9, soft_time_limit=5, ignore_result=True,
+    )  # fmt: skip
+    def task() -> None:
+        pass
+
+    app.task(name="placed", shared=False, exchange="x", routing_key="k")(task.run)
+    task.delay()
+    app.tasks["placed"].delay()
+    own, placed = sent
+    assert (own.route.queue, own.options["delivery_mode"]) == ("own", 1)
+    assert (own.headers["compression"], own.headers["timelimit"]) == ("application/x-gzip", [9, 5])
+    assert (own.headers["ignore_result"], own.headers["expires"] is None) == (True, False)
+    assert (own.priority, own.content_type) == (7, "application/x-yaml")
+    assert (placed.route.exchange, placed.route.routing_key) == ("x", "k")
 
 
 def test_headers_stamps_links_and_identity(app: App, sent: list[Sent]) -> None:

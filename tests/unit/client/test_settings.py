@@ -61,6 +61,23 @@ def test_a_namespace_takes_only_its_names(app: App) -> None:
         _ = other.conf.task_always_eager
 
 
+def test_a_class_for_each_environment(app: App, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Base:
+        task_serializer = "yaml"
+        worker_concurrency = 2
+
+    class Production(Base):
+        worker_concurrency = 16
+
+    vars(module).update(Base=Base, Production=Production)
+    for source in (Production, "unit_celeryconfig:Production", "unit_celeryconfig.Production"):
+        app.config_from_object(source)
+        assert (app.conf.worker_concurrency, app.conf.task_serializer) == (16, "yaml")
+    monkeypatch.setenv("UNIT_CONFIG", "unit_celeryconfig:Base")
+    app.config_from_envvar("UNIT_CONFIG", force=True)
+    assert app.conf.worker_concurrency == 2
+
+
 def test_old_names_are_understood_and_not_mixed_with_new_ones(app: App) -> None:
     app.config_from_object(
         {"CELERY_ALWAYS_EAGER": True, "CELERYD_CONCURRENCY": 3, "CELERY_TASK_RESULT_EXPIRES": 7}

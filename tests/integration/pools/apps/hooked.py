@@ -9,6 +9,8 @@ from taskyard import App, signals
 
 app = App("hooked", worker_proc_alive_timeout=float(os.environ.get("ALIVE_TIMEOUT", "30")))
 NAMES = [
+    "import_modules",
+    "heartbeat_sent",
     "celeryd_init",
     "celeryd_after_setup",
     "worker_init",
