@@ -7,6 +7,8 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from taskyard import App, log, signals
 from taskyard.context import Request, current
 from taskyard.log import LoggingProxy, LogOptions, setup_logging
-from taskyard.utils.log import get_task_logger
+from taskyard.utils.log import ColorFormatter, get_task_logger
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +133,50 @@ def test_the_loggers_are_shown_to_receivers(stream: io.StringIO) -> None:
     signals.after_setup_task_logger.connect(receiver)
     setup_logging(LogOptions())
     assert told == [("after_setup_logger", "root"), ("after_setup_task_logger", "taskyard.task")]
+
+
+def test_a_formatter_of_the_app_s_own(stream: io.StringIO, running: None) -> None:
+    """As Celery's users write it."""
+
+    def receiver(logger: logging.Logger, **kwargs: Any) -> None:
+        for handler in logger.handlers:
+            handler.setFormatter(log.TaskFormatter("%(task_id)s|%(levelname)s|%(message)s", use_color=False))
+
+    signals.after_setup_task_logger.connect(receiver)
+    setup_logging(LogOptions())
+    get_task_logger("own.formatter").info("hello")
+    assert stream.getvalue() == "the-id|INFO|hello\n"
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "red", (), None)
+    assert ColorFormatter("%(message)s").format(record) == "\33[1;31mred\33[0m"
+
+
+def test_dates_are_as_the_formats_say(stream: io.StringIO, running: None) -> None:
+    year = str(datetime.now().year)
+    text = "%(asctime)s %(message)s"
+    setup_logging(LogOptions(format=text, datefmt="<%Y>", task_format=text, task_datefmt="(%Y)"))
+    logging.getLogger("dated").info("a")
+    get_task_logger("dated.task").info("b")
+    assert stream.getvalue() == f"<{year}> a\n({year}) b\n"
+
+
+def test_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "worker.log"
+    setup_logging(LogOptions(format="%(message)s", file=str(file), color=True))
+    logging.getLogger("filed").error("no colours")
+    assert file.read_text() == "no colours\n"
+
+
+@pytest.mark.parametrize(("level", "seen"), [("ERROR", "ERROR"), ("info", "INFO"), (10, "")])
+def test_the_level_of_what_is_printed(stream: io.StringIO, level: str | int, seen: str) -> None:
+    setup_logging(LogOptions(format="%(levelname)s", redirect_level=level))
+    print("x")
+    assert stream.getvalue().strip() == seen
+
+
+def test_what_is_printed_stays_alone_where_it_shall(stream: io.StringIO) -> None:
+    before = sys.stdout
+    setup_logging(LogOptions(redirect_level=None))
+    assert sys.stdout is before
 
 
 def test_reserved_names() -> None:

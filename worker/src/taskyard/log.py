@@ -69,9 +69,9 @@ class ProcessNameFormatter(logging.Formatter):
 
     process_name = "MainProcess"
 
-    def __init__(self, format: str, datefmt: str | None = None, *, color: bool = False) -> None:
-        super().__init__(format, datefmt)
-        self._color = color
+    def __init__(self, fmt: str | None = None, use_color: bool = True, datefmt: str | None = None) -> None:
+        super().__init__(fmt, datefmt)
+        self._color = use_color
 
     def format(self, record: logging.LogRecord) -> str:
         """Format with this process' name."""
@@ -232,7 +232,7 @@ def _handler(
         from logging.handlers import WatchedFileHandler
 
         handler = WatchedFileHandler(options.file, encoding="utf-8")
-    handler.setFormatter(JsonFormatter() if options.json else formatter(text, datefmt, color=color))
+    handler.setFormatter(JsonFormatter() if options.json else formatter(text, color, datefmt))
     return handler
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from taskyard.log import TASK_LOGGERS, LoggingProxy, level_of
+from taskyard.log import ProcessNameFormatter as ColorFormatter
 
-__all__ = ("LoggingProxy", "get_logger", "get_task_logger", "mlevel", "task_logger")
+__all__ = ("ColorFormatter", "LoggingProxy", "get_logger", "get_task_logger", "mlevel", "task_logger")
 
 #: The parent of all task loggers.
 task_logger = logging.getLogger(TASK_LOGGERS[0])
