@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.brokers.ports import free_ports
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.harness.program import Program, wait_until
@@ -20,6 +22,16 @@ TASKYARD = (sys.executable, "-m", "taskyard.cli.main")
 
 Start = Callable[..., Program]
 Run = Callable[..., str]
+
+
+def page(url: str) -> str:
+    """What is there, "" as long as nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+    except OSError:
+        return ""
 
 
 def use_rabbitmq(environment: dict[str, str], server: RabbitMQServer) -> None:
@@ -186,8 +198,18 @@ def test_hello(environment: dict[str, str], rabbitmq_server: RabbitMQServer, sta
 
 
 @pytest.mark.redis
-def test_the_worker_is_stopped_and_asked_remotely(start: Start, run: Run) -> None:
-    worker = start("production", "-Q", "default", "-c", "1")
+def test_the_worker_is_stopped_and_asked_remotely(
+    environment: dict[str, str], tmp_path: Path, start: Start, run: Run
+) -> None:
+    worker = start("production", "-Q", "default", "-c", "1", "-l", "INFO")
+    (port,) = free_ports(1)
+    # As in the texts: Flower is a command of Celery's, and brings it along.
+    command = [sys.executable, "-m", "celery", "-A", "production", "flower", f"--port={port}"]
+    flower = Program(command, PROGRAMS, tmp_path / "flower.log", environment)
+    try:
+        wait_until(lambda: "taskyard@" in page(f"http://127.0.0.1:{port}/workers"), what="Flower knows it")
+    finally:
+        flower.stop()
     assert "empty" in run("", *TASKYARD, "-A", "production", "inspect", "active")
     run("", sys.executable, "production.py")  # its signal handler calls app.control.shutdown()
     assert worker.process.wait(60) == 0
