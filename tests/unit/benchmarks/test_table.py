@@ -66,7 +66,7 @@ def test_the_plot_is_xml_with_a_bar_for_each() -> None:
 
 
 def test_growth_stands_line_by_line() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"row": "queues 10", "entrant": "taskyard", "rate": 500.0},
         {"row": "queues 10", "entrant": "celery", "rate": 900.0},
         {"row": "eta 5", "entrant": "taskyard", "seconds": 1.0, "trips": [0.002, 0.004]},
