@@ -1,10 +1,9 @@
 """A message that was taken and is not yet settled."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A message in a consumer's hands; ``queue`` is None where no lease stands behind it (a broadcast)."""
 
     queue: str | None

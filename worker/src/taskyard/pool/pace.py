@@ -19,6 +19,7 @@ class Pace:
     def __init__(self, *, adaptive: bool) -> None:
         self._adaptive = adaptive
         self._averages: dict[str, tuple[float, int]] = {}
+        self._depths: dict[str, int] = {}
         self.overall: float | None = None
 
     def observe(self, name: str, seconds: float) -> None:
@@ -29,19 +30,19 @@ class Pace:
             max(average, seconds) if seconds > SHORT_SECONDS else average + _WEIGHT * (seconds - average)
         )
         self._averages[name] = (average, count + 1)
+        self._depths[name] = self._depth(average) if self._adaptive and count + 1 >= _OBSERVATIONS else 1
         self.overall = average if self.overall is None else self.overall + _WEIGHT * (average - self.overall)
 
     def depth(self, name: str) -> int:
         """How many jobs of that task may be in one slot, 1 unless it is known to be short."""
-        if not self._adaptive:
-            return 1
-        known = self._averages.get(name)
-        if known is None or known[1] < _OBSERVATIONS or known[0] > SHORT_SECONDS:
-            return 1
-        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(known[0], 1e-6))))
+        return self._depths.get(name, 1)
 
     def overall_depth(self) -> int:
         """The depth that the present mix of tasks allows, for fetching ahead."""
-        if not self._adaptive or self.overall is None or self.overall > SHORT_SECONDS:
+        return 1 if not self._adaptive or self.overall is None else self._depth(self.overall)
+
+    @staticmethod
+    def _depth(average: float) -> int:
+        if average > SHORT_SECONDS:
             return 1
-        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(self.overall, 1e-6))))
+        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(average, 1e-6))))

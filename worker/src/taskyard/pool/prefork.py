@@ -30,6 +30,7 @@ class PreforkPool(ProcessPool):
         super().__init__(cradle, slots, pace=pace, **options)
         self.slots = slots
         self._chosen: ChildProcess | None = None
+        self._depth = 1
 
     def attach(self, loop: object) -> None:
         """Watch the children."""
@@ -43,7 +44,8 @@ class PreforkPool(ProcessPool):
 
     def accepts(self, name: str) -> bool:
         """A free child, or for short tasks one that has only short ones and not too many."""
-        self._chosen = self._choose(self._pace.depth(name))
+        depth = self._depth = self._pace.depth(name)
+        self._chosen = self._choose(depth)
         return self._chosen is not None
 
     def _choose(self, depth: int) -> ChildProcess | None:
@@ -64,7 +66,7 @@ class PreforkPool(ProcessPool):
         """Give the job to the child with the least work."""
         worker = self._chosen
         assert worker is not None, "submit only after accepts"
-        worker.add(job, self._pace.depth(job.name) > 1, job)
+        worker.add(job, self._depth > 1, job)
         if limits.soft is not None:
             self.loop.call_later(limits.soft, self._check_soft, worker, job.seq, limits.soft)
         if limits.hard is not None:

@@ -30,8 +30,9 @@ def job_of(held: Held, *, events: bool) -> Job:
     delivery, envelope = held.delivery, held.envelope
     sent = delivery.properties
     properties = {"correlation_id": sent.get("correlation_id"), "reply_to": sent.get("reply_to")}
-    for name in sent.keys() - _TRANSPORTS_OWN:
-        properties[name] = sent[name]
+    if not sent.keys() <= _TRANSPORTS_OWN:
+        for name in sent.keys() - _TRANSPORTS_OWN:
+            properties[name] = sent[name]
     if events:
         properties["events"] = True
     return Job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Doubles:
         #: Messages that are done and perhaps not acknowledged: another delivery is acknowledged unseen.
         self._done: dict[tuple[str, int], None] = {}
         #: What this connection acknowledged last; whether the broker saw it is not known until much later.
-        self._acknowledged: dict[tuple[str, int], Any] = {}
+        self._acknowledged: deque[tuple[Envelope, Any]] = deque(maxlen=_REMEMBERED)
         #: Tags that an earlier connection acknowledged, perhaps in vain.
         self.perhaps_acknowledged: set[Any] = set()
 
@@ -55,13 +56,17 @@ class Doubles:
 
     def acknowledge(self, held: Held) -> None:
         """Acknowledge; remember what cannot be acknowledged because its connection is gone."""
-        key, delivery = held.envelope.key, held.delivery
+        delivery = held.delivery
         if delivery.stale:
+            key = held.envelope.key
             self._orphaned.pop(key, None)
-            _remember(self._done, key, None)
+            _remember(self._done, key)
         else:
-            _remember(self._acknowledged, key, delivery.tag)
-        held.settle("ack")
+            self._acknowledged.append((held.envelope, delivery.tag))
+        if held.early or held.successor is not None:
+            held.settle("ack")
+        else:
+            delivery.ack()
 
     def forget(self, held: Held) -> None:
         """The message runs here no more, and may run again."""
@@ -80,18 +85,18 @@ class Doubles:
     def link_lost(self, link: Link, at_work: Iterable[Held]) -> None:
         """From now on its deliveries are doubles, or still ours where the broker keeps them for us."""
         if link.keeps_deliveries:
-            self.perhaps_acknowledged.update(self._acknowledged.values())
+            self.perhaps_acknowledged.update(tag for _, tag in self._acknowledged)
         else:
-            for key in self._acknowledged:
-                _remember(self._done, key, None)
+            for envelope, _ in self._acknowledged:
+                _remember(self._done, envelope.key)
         self._acknowledged.clear()
         for held in at_work:
             if not held.delivery.link.keeps_deliveries:
                 self._orphaned[held.envelope.key] = held
 
 
-def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+def _remember(known: dict[Any, None], key: Any) -> None:
     """Add, and forget the oldest of too many."""
-    known[key] = value
+    known[key] = None
     if len(known) > _REMEMBERED:
         del known[next(iter(known))]

@@ -3,10 +3,9 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import random
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -38,8 +37,7 @@ CALM: Final = 1.0
 _decode = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A message that is leased but not yet handed to a consumer."""
 
     tag: str

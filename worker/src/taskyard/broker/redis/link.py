@@ -8,7 +8,7 @@ Sentinel, broadcasts, exchanges other than direct, kombu's options (``plain_link
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from math import inf
@@ -23,9 +23,11 @@ from taskyard.broker.envelope import (
     COUNT,
     DeadLetters,
     Envelope,
+    Opened,
     UnreadableMessageError,
     delivery_count,
     dumps,
+    opened,
     parse,
     wrapped,
 )
@@ -56,6 +58,7 @@ _SEPARATOR: Final = "\x06\x16"
 _STEPS: Final = (0, 3, 6, 9)
 _BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
 _TOPIC: Final = "/{}."
+_NOWHERE: Final[dict[str, Any]] = {}
 
 
 class Cycle:
@@ -296,8 +299,10 @@ class RedisLink(Burial, Link):
         if tag in held:
             return None  # tags are unique: this lease was lost while we worked on, and has just come back
         held[tag] = Held(queue, text)
+        envelope = opened(text)
         try:
-            envelope = parse(text)
+            if envelope is None:
+                envelope = _opened(parse(text))
             delivery = self._delivery(queue, (tag, envelope))
         except UnreadableMessageError as error:
             self._bury(tag, wrapped(text, tag), f"unreadable message: {error}")
@@ -306,37 +311,37 @@ class RedisLink(Burial, Link):
             self._bury(tag, wrapped(text, tag), f"unreadable body: {error}")
             return None
         if COUNT in delivery.headers:
-            count = delivery_count(envelope)
+            count = delivery_count({"headers": delivery.headers})
             if count and self.rule(queue).exhausted(count):
-                self._bury(tag, envelope, f"its worker was lost {count} times", delivered=False)
+                self._bury(tag, parse(text), f"its worker was lost {count} times", delivered=False)
                 return None
         return delivery
 
-    def _delivery(self, queue: str, raw: Any) -> Delivery:
+    def _delivery(self, queue: str, raw: tuple[str, Opened]) -> Delivery:
         tag, envelope = raw
-        properties = envelope["properties"]
+        properties = envelope.properties
         properties["delivery_tag"] = tag
-        body = envelope.get("body") or b""
+        body: Any = envelope.body or b""
         encoding = properties.get("body_encoding")
         if encoding == "base64":
-            body = b64decode(body)
+            body = a2b_base64(body)
         elif encoding:
             raise LookupError(f"no body encoding is called {encoding!r}")
         elif isinstance(body, str):
             body = body.encode()
-        info = properties.get("delivery_info") or {}
+        info = properties.get("delivery_info") or _NOWHERE
         return Delivery(
             self,
             tag,
             queue,
-            envelope.get("headers") or {},
+            envelope.headers or {},
             properties,
             body,
-            envelope.get("content-type"),
-            envelope.get("content-encoding"),
+            envelope.content_type,
+            envelope.content_encoding,
             info.get("exchange") or "",
             info.get("routing_key") or queue,
-            bool(info.get("redelivered")),
+            "redelivered" in info and bool(info["redelivered"]),
         )
 
     # -- which queues
@@ -521,6 +526,16 @@ class RedisLink(Burial, Link):
             session.close()
         elif not session.inherited:
             handover.abandon(self._identity, session.worker)
+
+
+def _opened(envelope: Envelope) -> Opened:
+    return Opened(
+        envelope["properties"],
+        envelope.get("body"),
+        envelope.get("headers"),
+        envelope.get("content-type"),
+        envelope.get("content-encoding"),
+    )
 
 
 def plain_link(
