@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import strftime
 
 from tests.conformance import suite
-from tests.conformance.arrangements import ARRANGEMENTS, Servers
-from tests.conformance.run import fast_tests, judge, run, write_expected
+from tests.conformance.arrangements import ARRANGEMENTS, Arrangement, Servers
+from tests.conformance.run import Outcome, fast_tests, judge, run, write_expected
 
+#: Arrangements at the same time, each with brokers of its own: Celery's tests mostly wait.
+JOBS = 2
 #: What the tests and workers print, a directory for each run.
 LOGS = Path(__file__).parent.parent.parent / "build" / "conformance"
 
@@ -23,6 +27,7 @@ def main() -> int:
     parser.add_argument("arrangements", nargs="*", metavar="ARRANGEMENT", help=", ".join(ARRANGEMENTS))
     parser.add_argument("--file", action="append", default=[], help="only files whose path contains this")
     parser.add_argument("-k", help="only tests that match pytest's expression")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="arrangements at the same time (default: 2)")
     parser.add_argument("--fast", action="store_true", help="only what fast.txt names")
     parser.add_argument("--accept", action="store_true", help="write what fails now to expected/")
     parser.add_argument("--failing", type=Path, help="write what fails to this file, with reasons")
@@ -35,24 +40,21 @@ def main() -> int:
     print(f"logs are in {logs}", flush=True)
     failing: list[str] = []
     tables: list[str] = []
+    chosen = [ARRANGEMENTS[name] for name in arguments.arrangements or usual]
     try:
-        with Servers() as servers:
-            for name in arguments.arrangements or usual:
-                arrangement = ARRANGEMENTS[name]
-                tests = list(fast_tests(arrangement) if arguments.fast else arrangement.files)
-                tests = [
-                    test
-                    for test in tests
-                    if not arguments.file or any(part in test for part in arguments.file)
-                ]
-                if not tests:
+        # Once, before several need them.
+        suite.sources()
+        suite.python()
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for arrangement, outcomes in zip(
+                chosen, pool.map(partial(outcomes_of, arguments, logs), chosen), strict=True
+            ):
+                if not outcomes:
                     continue
-                print(f"{name}:", flush=True)
-                options = ["-k", arguments.k] if arguments.k else []
-                outcomes = run(arrangement, servers, tests, arguments=options, logs=logs)
                 if arguments.accept:
                     write_expected(arrangement, outcomes)
                 score = judge(arrangement, outcomes)
+                name = score.arrangement
                 tables += ["", *score.lines()]
                 worse, better = worse + len(score.worse), better + len(score.better)
                 passed, expected = passed + len(score.passed), expected + len(score.expected)
@@ -70,6 +72,20 @@ def main() -> int:
         f"{better} better than listed"
     )
     return 1 if worse or better else 0
+
+
+def outcomes_of(arguments: argparse.Namespace, logs: Path, arrangement: Arrangement) -> list[Outcome]:
+    """Run what was asked for of an arrangement."""
+    tests = [
+        test
+        for test in (fast_tests(arrangement) if arguments.fast else arrangement.files)
+        if not arguments.file or any(part in test for part in arguments.file)
+    ]
+    if not tests:
+        return []
+    options = ["-k", arguments.k] if arguments.k else []
+    with Servers() as servers:
+        return run(arrangement, servers, tests, arguments=options, logs=logs)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
 
+from tests.brokers.ports import free_ports
 from tests.conformance import suite
 from tests.conformance.arrangements import INNER, Arrangement, Servers, path_of, worker_command
 
@@ -146,6 +147,7 @@ def _run_together(
     }
     if arrangement.worker:
         environment["CONFORMANCE_WORKER"] = worker_command(arrangement.worker)
+        environment["CONFORMANCE_WORKER_PORT"] = str(*free_ports(1))
         environment["CONFORMANCE_WORKER_PATH"] = path_of(arrangement.worker)
     home = suite.sources() / "suite"
     command = [str(suite.python()), "-m", "pytest", "-p", "conformance_plugin", "-p", "celery.contrib.pytest"]

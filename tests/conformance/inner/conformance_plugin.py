@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -42,8 +41,7 @@ class ExternalWorker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # Not one of those that the kernel gives to outgoing connections.
-        port = random.SystemRandom().randrange(12_000, 30_000)
+        port = int(os.environ["CONFORMANCE_WORKER_PORT"])
         node = f"gen{os.getpid()}@{socket.gethostname()}"
         environment = {**os.environ, "TASKYARD_HTTP": f"127.0.0.1:{port}"}
         environment["PYTHONPATH"] = os.environ["CONFORMANCE_WORKER_PATH"]
