@@ -19,6 +19,8 @@ class Rounds:
 
     kills: int
     seconds: float = 0.04
+    #: Consumers that are alive at the same time.
+    abreast: int = 5
     prefetch: tuple[int, ...] = (1, 7, 50, 200)
     random: Random = field(default_factory=lambda: Random(20260101))
 
@@ -58,24 +60,35 @@ _started: int | None = None
 
 
 def kill_at_random(rounds: Rounds, start: Callable[[int], int], top_up: Callable[[], None]) -> None:
-    """Start consumers one after another and kill each with SIGKILL a random while after its first message."""
+    """Start a few consumers at a time and kill each with SIGKILL a random while after its first message."""
     global _started
     heard, _started = os.pipe()
+    left = rounds.kills
     try:
-        for _ in range(rounds.kills):
+        while left > 0:
             top_up()
-            pid = start(rounds.random.choice(rounds.prefetch))
+            pids = [start(rounds.random.choice(rounds.prefetch)) for _ in range(rounds.abreast)]
             try:
-                deadline = time.monotonic() + 60
-                while not select.select([heard], [], [], 0.2)[0]:
-                    assert time.monotonic() < deadline, "the consumer gets no message"
-                    top_up()  # the others may have been faster
-                os.read(heard, 1)
-                time.sleep(rounds.random.uniform(0, rounds.seconds))
+                _await_first_messages(heard, len(pids), top_up)
+                for pid in pids:
+                    time.sleep(rounds.random.uniform(0, rounds.seconds))
+                    os.kill(pid, signal.SIGKILL)
+                    left -= 1
             finally:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
     finally:
         os.close(heard)
         os.close(_started)
         _started = None
+
+
+def _await_first_messages(heard: int, count: int, top_up: Callable[[], None]) -> None:
+    deadline = time.monotonic() + 60
+    while count > 0:
+        if select.select([heard], [], [], 0.1)[0]:
+            count -= len(os.read(heard, count))
+        else:
+            assert time.monotonic() < deadline, "the consumers get no messages"
+            top_up()  # the others may have been faster

@@ -9,6 +9,7 @@ import pytest
 import redis
 from kombu import Connection
 
+from taskyard.broker.redis import lease
 from tests.brokers.redis import RedisServer
 from tests.integration.broker.conftest import OURS, Connect
 from tests.integration.broker.consuming import Reader, drain, send
@@ -85,7 +86,10 @@ class Account:
         return set(range(self.sent)) - {int(number) for number in self.store.hkeys("done")}
 
 
-def test_a_hundred_kills_lose_nothing(server: RedisServer, store: Any, connect: Connect) -> None:
+def test_a_hundred_kills_lose_nothing(
+    server: RedisServer, store: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RECLAIM_SECONDS", 1.0)
     account = Account(server, store)
     stock = account.start(10, "redis")
     try:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu import Connection, Exchange, Queue
+from kombu import Connection, Exchange, Producer, Queue
 from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 
+from taskyard.broker import sqlite_session
 from tests.integration.broker.consuming import Reader, drain, send, until
 from tests.integration.broker.kills import Rounds, consume_for_ever, forked, kill_at_random
 
@@ -384,7 +385,8 @@ def test_a_lock_that_is_held_too_long_is_an_error_to_retry(connect: Connect, pat
     send(connection, "q", ["b"])
 
 
-def test_a_hundred_kills_lose_nothing(connect: Connect, path: Path) -> None:
+def test_a_hundred_kills_lose_nothing(connect: Connect, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_session, "RECLAIM_SECONDS", 1.0)
     options = {"lease_seconds": 3, "dead_letters": {"*": {"maxDeliveries": 0}}}
     done = path.parent / "done"
     done.touch()
@@ -394,22 +396,29 @@ def test_a_hundred_kills_lose_nothing(connect: Connect, path: Path) -> None:
     def top_up() -> None:
         nonlocal sent
         if rows(path, where="worker IS NULL")[0] < 500:
-            send(sender, "q", range(sent, sent + 500))
-            sent += 500
+            channel = sender.default_channel
+            with channel.bulk():
+                for number in range(sent, sent + 1000):
+                    Producer(channel).publish(number, serializer="json", exchange="", routing_key="q")
+            sent += 1000
 
     def handle(message: Any) -> None:
         with done.open("ab", buffering=0) as file:
             file.write(b"%s\n" % message.body)
 
-    def start(prefetch: int) -> int:
-        def consume() -> None:
-            connection = Connection(f"sqlite:///{path}", transport=OURS, transport_options=options)
-            consume_for_ever(connection, "q", prefetch, handle)
+    def consume(prefetch: int, pause: float = 0) -> None:
+        def slowly(message: Any) -> None:
+            handle(message)
+            time.sleep(pause)
 
-        return forked(consume)
+        connection = Connection(f"sqlite:///{path}", transport=OURS, transport_options=options)
+        consume_for_ever(connection, "q", prefetch, slowly if pause else handle)
+
+    def start(prefetch: int) -> int:
+        return forked(lambda: consume(prefetch))
 
     sender.default_channel.queue_declare("q")
-    steady = start(3)
+    steady = forked(lambda: consume(3, pause=0.005))
     try:
         kill_at_random(Rounds(kills=110), start, top_up)
     finally:
