@@ -60,7 +60,9 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
-        self.launch()
+        return self.launch().await_readiness()
+
+    def await_readiness(self) -> Worker:
         wait_until(lambda: self.ended() or self._ready(), what=f"{self.side} worker ready")
         assert not self.ended(), self.text()
         return self
@@ -159,6 +161,7 @@ class Cluster:
                 from taskyard import App
 
                 self._client = App("client", **options)
+            self._client.conf.task_default_queue_type = self.environment.get("QUEUE_TYPE", "classic")
         return self._client
 
     def send(self, task: str, *args: Any, **options: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.brokers.rabbitmq import impatience
@@ -22,7 +24,7 @@ def test_14_a_task_longer_than_the_consumer_timeout(cluster: MakeCluster, vhost:
             # Celery's worker ends by it after the task, and whoever gets the message next has it before it.
             wait_until(worker.ended, what="the end")
             assert "PRECONDITION_FAILED" in worker.text()
-            assert vhost.queue("celery")["messages"] == 1
+            wait_until(lambda: (vhost.queue("celery") or {}).get("messages") == 1, what="the message")
             return
         wait_until(lambda: made.count("end")["long"], what="its end")
         made.send("run", "after")
@@ -30,3 +32,23 @@ def test_14_a_task_longer_than_the_consumer_timeout(cluster: MakeCluster, vhost:
         assert worker.text().count("not run twice") >= 2
         assert made.count("begin")["long"] == 1
         assert not worker.ended()
+
+
+def test_15_tasks_for_later_do_not_fill_a_worker_of_a_quorum_queue(
+    cluster: MakeCluster, vhost: Vhost
+) -> None:
+    made = cluster(broker=vhost.url, QUEUE_TYPE="quorum")
+    worker = made.start()
+    assert (vhost.queue("celery") or {})["type"] == "quorum"
+    for number in range(4):
+        made.send("run", f"later{number}", countdown=3600)
+    if made.hurts:
+        wait_until(lambda: worker.text().count(" received") == 4, what="those for later")
+    made.send("run", "now")
+    if made.hurts:
+        # Its four prefetched messages are those for later, and the number cannot grow on a quorum queue.
+        time.sleep(5)
+        assert not made.count("begin")["now"]
+    else:
+        wait_until(lambda: made.count("end")["now"], what="the task for now")
+        wait_until(lambda: (vhost.queue("celery") or {}).get("messages") == 0, what="nothing held")

@@ -3,6 +3,7 @@
 import importlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ if os.environ["BROKER"].startswith("redis"):
         # Ours only: after how many silent seconds a worker's messages are given to others.
         "lease_seconds": float(os.environ.get("LEASE_SECONDS", "3")),
     }
+if "TICK" in os.environ:
+    app.conf.beat_schedule = {"tick": {"task": "pains.tick", "schedule": float(os.environ["TICK"])}}
 
 
 def record(what: str) -> None:
@@ -61,3 +64,33 @@ def total(numbers: list[int]) -> int:
 async def wait(name: str) -> str:
     record(f"awaited {name}")
     return name
+
+
+def limited(
+    name: str, rule: str, *arguments: Any, celery: dict[str, Any] | None = None, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
+    """A task with one of our limits; with Celery what comes next to it."""
+    if SIDE == "celery":
+        return app.task(name=name, **(celery or {}))  # type: ignore[no-any-return]
+    limits = importlib.import_module("taskyard.limits")
+    return app.task(name=name, limits=[getattr(limits, rule)(*arguments, **options)])  # type: ignore[no-any-return]
+
+
+@limited("pains.rated", "Rate", 1, celery={"rate_limit": "1/s"})
+def rated(name: str) -> None:
+    record(f"begin {name} {os.environ['WORKER']}")
+
+
+@limited("pains.unique", "Once", "{name}", window=60)
+def unique(name: str) -> None:
+    record(f"begin {name} {os.environ['WORKER']}")
+
+
+@limited("pains.alone", "Lock", "{name}", retry_after=0.2)
+def alone(name: str, seconds: float) -> None:
+    run(name, seconds)
+
+
+@limited("pains.tick", "Once", "tick", window=2)
+def tick() -> None:
+    record(f"begin tick {os.environ['WORKER']}")
