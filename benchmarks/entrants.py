@@ -57,6 +57,14 @@ ENTRANTS = (
         quick=False,
     ),
     Entrant(
+        "celery over taskyard",
+        "celery",
+        _CELERY,
+        note="prefork, 2 processes, over Taskyard's Redis transport, which takes messages without losing any",
+        variant="taskyard-transport",
+        quick=False,
+    ),
+    Entrant(
         "dramatiq",
         "dramatiq",
         ("-m", "dramatiq", "benchmarks.peers.dramatiq", "-p", "2"),

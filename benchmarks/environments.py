@@ -34,7 +34,9 @@ def _maker(peer: str) -> Callable[[Path], None]:
         # Not its own pip script: the directory is renamed when it is complete.
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         requirements = str(PEERS / f"{peer}.txt")
-        subprocess.run([str(directory / "bin" / "python"), *install, "-r", requirements], check=True)
+        python = str(directory / "bin" / "python")
+        if subprocess.run([python, *install, "-r", requirements], check=False).returncode:
+            raise SystemExit(f"the environment of {peer} could not be made: is the package index in reach?")
 
     return make
 

@@ -34,6 +34,8 @@ QUEUES = (1, 10, 100)
 WAITING = (10, 1_000, 100_000, 1_000_000)
 BODIES = ((1_000, 5_000), (10_000, 5_000), (100_000, 1_000), (1_000_000, 200))
 TASKS, ETAS, REVOKED, CANVAS = 5_000, 100_000, 1_000, 10_000
+#: Nothing here takes longer than this (s); Celery needs minutes to read so many ETAs.
+LIMIT = 600
 #: Of a long queue only so many tasks are run.
 PART = 3_000
 
@@ -43,7 +45,7 @@ class Growth(Session):
 
     def order(self, *order: object, by: Entrant | None = None) -> dict[str, Any]:
         """Run the peer's client, or another's."""
-        return self.program("benchmarks.growth_app", *order, peer=(by or self.entrant).peer)
+        return self.program("benchmarks.growth_app", *order, peer=(by or self.entrant).peer, timeout=LIMIT)
 
     def worker(self, queues: int = 1) -> Tree:
         """Start the worker on so many queues."""
@@ -56,7 +58,7 @@ def rate(entrant: Entrant, broker: Redis, *, tasks: int, queues: int = 1, size: 
     with Growth(entrant, broker) as session:
         session.order("fill", tasks, queues, size, by=FILLER)
         session.worker(queues)
-        session.until(lambda: session.ticks().count >= wanted, 280, f"{wanted} tasks", every=0.005)
+        session.until(lambda: session.ticks().count >= wanted, LIMIT, f"{wanted} tasks", every=0.005)
         found = session.ticks()
         return {"tasks": found.count, "rate": (found.count - 1) / max(found.last - found.first, 1e-9)}
 
@@ -68,7 +70,7 @@ def etas(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
         session.order("mark_last")
         began = monotonic()
         worker = session.worker()
-        session.until(lambda: len(session.done()) > 0, 280, "the task behind the others")
+        session.until(lambda: len(session.done()) > 0, LIMIT, "the task behind the others")
         seconds = monotonic() - began
         return {"seconds": seconds, "pss": worker.pss(), **session.order("ask", 50)}
 

@@ -85,13 +85,13 @@ def revoke(count: int) -> None:
 
 
 def group_of(count: int) -> None:
-    found = group(echo.s(value).set(queue="q0") for value in range(count)).apply_async().get(timeout=280)
+    found = group(echo.s(value).set(queue="q0") for value in range(count)).apply_async().get(timeout=590)
     assert found == list(range(count))
 
 
 def chord_of(count: int) -> None:
     header = [echo.s(value).set(queue="q0") for value in range(count)]
-    assert chord(header)(total.s().set(queue="q0")).get(timeout=280) == sum(range(count))
+    assert chord(header)(total.s().set(queue="q0")).get(timeout=590) == sum(range(count))
 
 
 ORDERS: dict[str, Callable[..., dict[str, Any] | None]] = {

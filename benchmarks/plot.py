@@ -6,7 +6,7 @@ from html import escape
 from benchmarks.figures import METRICS, Median, Metric, Raw, medians
 
 SHOWN = ("drain", "results", "rabbitmq", "one", "p50", "first", "idle", "cpu")
-WIDTH, COLUMNS, BAR, GAP, HEAD, NAME = 470, 2, 15, 4, 30, 118
+WIDTH, COLUMNS, BAR, GAP, HEAD, NAME = 480, 2, 15, 4, 30, 135
 STYLE = """<style>
 text { font: 12px sans-serif; fill: #24292f }
 .title { font-weight: bold } .bar { fill: #9aa7b1 } .ours { fill: #00897b }

@@ -40,7 +40,8 @@ class Session:
 
     def environment_of(self, peer: str) -> dict[str, str]:
         """What the peer's processes find in their environment; Taskyard comes from the tree."""
-        places = [ROOT, ROOT / "worker" / "src"] if peer == "taskyard" else [ROOT]
+        ours = "taskyard" in (peer, self.entrant.variant.partition("-")[0])
+        places = [ROOT, ROOT / "worker" / "src"] if ours else [ROOT]
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, places)),

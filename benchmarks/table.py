@@ -62,7 +62,7 @@ def _winners(found: Mapping[str, Mapping[str, Median]]) -> str:
     for metric in METRICS:
         values = found[metric.key]
         first = winner(metric, values)
-        others = {name: value for name, value in values.items() if name != OURS}
+        others = {name: value for name, value in values.items() if OURS not in name}
         rival = winner(metric, others)
         if first is None or rival is None or OURS not in values:
             continue
