@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from taskyard import App
 from taskyard.limits import DuplicateTask
@@ -103,7 +104,14 @@ def test_a_killed_worker_s_lock_is_taken_over_with_a_higher_token(jobs: Any, wor
     held = jobs.book.delay("7", 600)
     wait_until(lambda: recorded("book"), what="the lock is held")
     waits = jobs.book.delay("7")
-    time.sleep(7)  # longer than the lease: it is renewed
+    with redis.Redis.from_url(os.environ["TASKYARD_BROKER_URL"]) as store:
+
+        def end() -> float:
+            ((_, score),) = store.zrange("taskyard:limit:{account:7}:slots", 0, -1, withscores=True)
+            return float(score)
+
+        first = end()
+        wait_until(lambda: end() > first, what="the lease is renewed")
     assert len(recorded("book")) == 1
     holder = next(program for program in workers if f"book[{held.id}] received" in program.text())
     for child in _children(holder.process.pid):
