@@ -10,7 +10,6 @@ WIDTH, COLUMNS, BAR, GAP, HEAD, NAME = 480, 2, 15, 4, 30, 135
 STYLE = """<style>
 text { font: 12px sans-serif; fill: #24292f }
 .title { font-weight: bold } .bar { fill: #9aa7b1 } .ours { fill: #00897b }
-@media (prefers-color-scheme: dark) { text { fill: #d0d7de } }
 </style>"""
 
 
@@ -26,8 +25,12 @@ def svg(raw: Raw, ours: str = "taskyard") -> str:
         for column, (metric, values) in enumerate(line):
             lines += _panel(metric, values, column * WIDTH, top, ours)
         top += HEAD + max(len(values) for _, values in line) * (BAR + GAP) + 14
-    box = f'width="{WIDTH * COLUMNS}" height="{top}" viewBox="0 0 {WIDTH * COLUMNS} {top}"'
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {box}>', STYLE, *lines, "</svg>"]) + "\n"
+    box = f'width="{WIDTH * COLUMNS}" height="{top}" viewBox="-10 0 {WIDTH * COLUMNS + 10} {top}"'
+    # Pages are light or dark whatever the reader's system is: the plot brings its own ground.
+    ground = '<rect class="ground" x="-10" width="100%" height="100%" fill="white"/>'
+    return (
+        "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {box}>', STYLE, ground, *lines, "</svg>"]) + "\n"
+    )
 
 
 def _panel(metric: Metric, values: Mapping[str, Median], left: int, top: int, ours: str) -> Sequence[str]:

@@ -62,7 +62,7 @@ def test_losses_have_a_table_when_they_were_taken() -> None:
 def test_the_plot_is_xml_with_a_bar_for_each() -> None:
     tree = ElementTree.fromstring(svg(raw(*TWO)))
     bars = [each.get("class") for each in tree.iter("{http://www.w3.org/2000/svg}rect")]
-    assert sorted(map(str, bars)) == ["bar", "bar", "ours", "ours"]  # drain, and enqueueing
+    assert sorted(map(str, bars)) == ["bar", "bar", "ground", "ours", "ours"]  # drain, and enqueueing
 
 
 def test_growth_stands_line_by_line() -> None:
