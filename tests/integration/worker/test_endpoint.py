@@ -15,8 +15,8 @@ def test_state_has_the_contract_s_fields(redis_broker: Broker, start_worker: Sta
     worker = start_worker(redis_broker, "-c", "3", "-Q", "a,b")
     state = worker.state()
     assert set(state) == {
-        "state", "consuming", "slots", "busy", "held", "started", "finished", "failed", "busySeconds",
-        "oldestTaskSeconds", "queues", "uptimeSeconds", "node", "brokerConnected",
+        "state", "consuming", "slots", "busy", "held", "started", "finished", "failed", "malformed",
+        "busySeconds", "oldestTaskSeconds", "queues", "uptimeSeconds", "node", "brokerConnected",
     }  # fmt: skip
     assert (state["state"], state["slots"], state["queues"], state["node"]) == (
         "running",

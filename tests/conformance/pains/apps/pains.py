@@ -25,6 +25,8 @@ if os.environ["BROKER"].startswith("redis"):
         # Ours only: after how many silent seconds a worker's messages are given to others.
         "lease_seconds": float(os.environ.get("LEASE_SECONDS", "3")),
     }
+if "MOST_BYTES" in os.environ:
+    app.conf.worker_max_message_bytes = int(os.environ["MOST_BYTES"])
 if "TICK" in os.environ:
     app.conf.beat_schedule = {"tick": {"task": "pains.tick", "schedule": float(os.environ["TICK"])}}
 

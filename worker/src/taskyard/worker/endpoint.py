@@ -82,6 +82,7 @@ def snapshot(worker: Worker) -> dict[str, Any]:
         "started": state.started,
         "finished": state.finished,
         "failed": state.failed,
+        "malformed": state.malformed,
         "busySeconds": round(state.busy_seconds + sum(running), 6),
         "oldestTaskSeconds": round(max(running), 3) if running else None,
         "queues": state.queues,
