@@ -85,6 +85,7 @@ ENTRANTS = (
         note="AioPikaBroker, 2 processes, 100 coroutines each",
         variant="rabbitmq",
         brokers=("rabbitmq",),
+        share=0.3,
         many="100 in flight",
     ),
     Entrant(

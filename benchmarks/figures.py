@@ -64,14 +64,18 @@ def _trip(share: float) -> Callable[[Raw], float | None]:
     return figure
 
 
-THROUGHPUT = (
+RUNNING = (
     Metric("drain", "drain, Redis, tasks/s", "drain", _of("rate")),
     Metric("results", "with results stored, tasks/s", "results", _of("rate")),
     Metric("rabbitmq", "drain, RabbitMQ, tasks/s", "rabbitmq", _of("rate")),
-    Metric("one", "enqueue one at a time, tasks/s", "drain", _enqueue),
-    Metric("many", "enqueue many at once, tasks/s", "many", _of("rate")),
     Metric("cpu", "worker CPU, Redis, µs a task", "drain", _of("worker_us"), "low"),
+    Metric("cpu-rabbitmq", "worker CPU, RabbitMQ, µs a task", "rabbitmq", _of("worker_us"), "low"),
     Metric("broker", "Redis CPU, µs a task", "drain", _of("broker_us"), "low"),
+)
+SENDING = (
+    Metric("one", "enqueue one at a time, Redis, tasks/s", "drain", _enqueue),
+    Metric("one-rabbitmq", "enqueue one at a time, RabbitMQ, tasks/s", "rabbitmq", _enqueue),
+    Metric("many", "enqueue many at once, Redis, tasks/s", "many", _of("rate")),
 )
 WAITING = (
     Metric("p50", "round trip p50, ms", "idle", _trip(0.5), "low", 2),
@@ -80,7 +84,7 @@ WAITING = (
     Metric("idle", "memory idle, MB (PSS)", "idle", _of("pss_idle"), "low", 1),
     Metric("busy", "memory busy, MB (PSS)", "idle", _of("pss_busy"), "low", 1),
 )
-METRICS = THROUGHPUT + WAITING
+METRICS = RUNNING + SENDING + WAITING
 
 
 def medians(raw: Raw) -> dict[str, dict[str, Median]]:

@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.circumstances import circumstances
-from benchmarks.figures import METRICS, THROUGHPUT, WAITING, Median, Metric, Raw, errors, medians, winner
+from benchmarks.figures import (
+    METRICS,
+    RUNNING,
+    SENDING,
+    WAITING,
+    Median,
+    Metric,
+    Raw,
+    errors,
+    medians,
+    winner,
+)
 
 #: Whose figures the others are held against.
 OURS = "taskyard"
@@ -14,8 +25,7 @@ def markdown(raw: Raw) -> str:
     found = medians(raw)
     parts = [
         circumstances(raw),
-        _table(raw, THROUGHPUT, found),
-        _table(raw, WAITING, found),
+        *(_table(raw, metrics, found) for metrics in (RUNNING, SENDING, WAITING)),
         _winners(found),
         _loss(raw),
         _errors(raw),
