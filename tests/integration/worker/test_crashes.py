@@ -85,6 +85,27 @@ def test_kill_9_of_the_parent_loses_nothing(
     assert doubles <= 130
 
 
+def test_a_worker_that_was_taken_for_lost_does_not_overwrite_the_later_result(
+    redis_broker: Broker, start_worker: StartWorker
+) -> None:
+    client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
+    environment = {"LEASE_SECONDS": "3"}
+    first = start_worker(redis_broker, "-c", "1", environment=environment)
+    result = client.send_task("jobs.slow_then_better")
+    wait_until(lambda: first.ran() == ["run False"], what="the first run")
+    freeze(first.pid)
+    time.sleep(4)  # who starts after the lease's end looks for lost workers at once
+    second = start_worker(redis_broker, "-c", "1", environment=environment)
+    with pytest.raises(ValueError, match="the later run"):
+        result.get(timeout=60)
+    Path(f"{first.record}-gate").touch()
+    first.signal(signal.SIGCONT)
+    wait_until(lambda: "after their lease was lost" in first.text(), what="the first's result")
+    wait_until(lambda: first.state()["held"] == second.state()["held"] == 0, what="nothing held")
+    assert first.ran() == ["run False", "run True"]
+    assert client.AsyncResult(result.id).state == "FAILURE"
+
+
 def test_rabbitmq_cuts_the_connections_under_load(
     amqp_broker: Broker, vhost: Vhost, start_worker: StartWorker
 ) -> None:

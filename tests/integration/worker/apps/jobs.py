@@ -193,3 +193,16 @@ def start_a_program() -> int:
     program = subprocess.Popen(["sleep", "60"])
     program.terminate()
     return program.wait(10)
+
+
+@app.task(bind=True)
+def slow_then_better(self: Task[..., Any]) -> str:
+    """The first delivery waits for a file and succeeds; a later one fails at once."""
+    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
+    record(f"run {redelivered}")
+    if redelivered:
+        raise ValueError("the later run")
+    gate = Path(os.environ["RECORD"] + "-gate")
+    while not gate.exists():
+        time.sleep(0.02)
+    return "the earlier run"

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: (task id, JSON)
 Result = tuple[str, bytes]
-#: Results and what to call when they are stored.
-Batch = tuple[list[Result], Callable[[], None]]
+#: Results, what to call when they are stored, and their fence.
+Batch = tuple[list[Result], Callable[[], None], int]
 
 #: The most results in one call of the script.
 _RESULTS_A_CALL = 200
@@ -35,8 +35,12 @@ _LONGEST_PAUSE = 10.0
 class ResultStore(Protocol):
     """Stores results in the background of the loop."""
 
-    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
-        """Store them, then call back; kept and tried again while the store is away."""
+    def put(self, results: list[Result], stored: Callable[[], None], fence: int = 0) -> None:
+        """Store them, then call back; kept and tried again while the store is away.
+
+        `fence` says when their message came (unix milliseconds, negative for one that came again): they do
+        not take the place of what was stored by a later delivery. 0 is for no fence.
+        """
 
     def flush(self) -> None:
         """Send what was put in this turn."""
@@ -54,7 +58,7 @@ class NoStore:
 
     pending = 0
 
-    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
+    def put(self, results: list[Result], stored: Callable[[], None], fence: int = 0) -> None:
         """Nothing to keep."""
         stored()
 
@@ -90,9 +94,9 @@ class RedisStore:
         """Batches that are not stored yet."""
         return len(self._waiting) + sum(len(batches) for batches in self._sent)
 
-    def put(self, results: list[Result], stored: Callable[[], None]) -> None:
+    def put(self, results: list[Result], stored: Callable[[], None], fence: int = 0) -> None:
         """Store with the others of this turn."""
-        self._waiting.append((results, stored))
+        self._waiting.append((results, stored, fence))
 
     def flush(self) -> None:
         """Send what was put in this turn."""
@@ -121,9 +125,10 @@ class RedisStore:
         while self._waiting and len(keys) < _RESULTS_A_CALL:
             batch = self._waiting.popleft()
             batches.append(batch)
+            fence = b"%d" % batch[2]
             for task_id, meta in batch[0]:
                 keys.append(self._prefix + task_id.encode())
-                arguments.append(meta)
+                arguments += (meta, fence)
         self._sent.append(batches)
         self._pipe.call_script(self._answered, self._script, keys, arguments)
 
@@ -132,7 +137,7 @@ class RedisStore:
 
         if isinstance(reply, ErrorReply):
             raise RuntimeError(str(reply))
-        for _, stored in self._sent.popleft():
+        for _, stored, _ in self._sent.popleft():
             stored()
 
     def _readable(self) -> None:

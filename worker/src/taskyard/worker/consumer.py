@@ -201,7 +201,8 @@ class Consumer:
         state, settle = self._state, self.endings.settle
         for outcome in outcomes:
             if outcome.disposition == PROGRESS:
-                self._settler.progress(outcome.results)
+                begun = self.running.get(outcome.seq)
+                self._settler.progress(outcome.results, 0 if begun is None else begun.fence)
                 continue
             held = self.running.pop(outcome.seq, None)
             if held is None:

@@ -58,7 +58,8 @@ class Endings:
         if not results:
             action()
             return
-        self._settler.settle(results, self._counted(action, held))
+        fence = 0 if held is None else held.fence
+        self._settler.settle(results, self._counted(action, held), fence)
 
     def _counted(self, action: Callable[[], None], held: Held | None) -> Callable[[], None]:
         """The action, which is outstanding until it is called."""

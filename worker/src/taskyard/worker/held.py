@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,13 +15,26 @@ if TYPE_CHECKING:
 class Held:
     """A delivery that is a task, from its arrival to its settlement."""
 
-    __slots__ = ("delivery", "early", "envelope", "fate", "limits", "rated", "seq", "successor", "timer")
+    __slots__ = (
+        "delivery",
+        "early",
+        "envelope",
+        "fate",
+        "limits",
+        "rated",
+        "seq",
+        "successor",
+        "taken",
+        "timer",
+    )
 
     def __init__(self, delivery: Delivery, envelope: Envelope, seq: int, limits: Limits) -> None:
         self.delivery = delivery
         self.envelope = envelope
         self.seq = seq
         self.limits = limits
+        #: When it came (unix seconds).
+        self.taken = time()
         #: A later delivery of the same task, to be settled with this one.
         self.successor: Delivery | None = None
         self.timer: Timer | None = None
@@ -30,6 +44,15 @@ class Held:
         self.early = False
         #: What becomes of it when the pool has ended it: nothing ("cancelled") if it comes again by itself.
         self.fate = ""
+
+    @property
+    def fence(self) -> int:
+        """When it came, in unix milliseconds; negative if an earlier delivery or try may still be under way
+        somewhere, whose result must not take the place of this one's.
+        """
+        moment = int(self.taken * 1000)
+        envelope = self.envelope
+        return -moment if envelope.deliveries or envelope.retries or self.delivery.redelivered else moment
 
     def settle(self, how: str, *arguments: Any) -> None:
         """Call that method of the delivery (and of its successor); just acknowledge what was taken early."""

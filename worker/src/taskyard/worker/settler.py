@@ -21,10 +21,10 @@ class Settler:
         self._store = store
         self._thread = thread
 
-    def settle(self, results: list[Result], action: Callable[[], None]) -> None:
-        """Store the results, if any, and only then act."""
+    def settle(self, results: list[Result], action: Callable[[], None], fence: int = 0) -> None:
+        """Store the results, if any, and only then act; `fence` as ResultStore.put has it."""
         if results:
-            self._store.put(results, action)
+            self._store.put(results, action, fence)
         else:
             action()
 
@@ -38,9 +38,9 @@ class Settler:
         else:
             action()
 
-    def progress(self, results: list[Result]) -> None:
+    def progress(self, results: list[Result], fence: int = 0) -> None:
         """Store an intermediate state."""
-        self._store.put(results, _nothing)
+        self._store.put(results, _nothing, fence)
 
     def flush(self) -> None:
         """Send the results of this turn."""
