@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ class Loop:
 def look(backend: Any) -> Loop:
     loop: Any = Loop()
     app: Any = SimpleNamespace(backend=backend)
-    sweeper = ChordSweeper(app, loop)
+    sweeper = ChordSweeper(app, loop, nullcontext())
     loop.callback()
     assert sweeper._thread is not None
     sweeper._thread.join(30)

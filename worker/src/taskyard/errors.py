@@ -240,6 +240,9 @@ class Reject(TaskPredicate):
         self.reason = reason
         self.requeue = requeue
 
+    def __repr__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
 
 class CDeprecationWarning(DeprecationWarning):
     """Something that Celery has given up."""

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kombu.pidbox import Mailbox
-
 from taskyard.control.inspect import Inspect
+from taskyard.control.mailbox import Mailbox
 from taskyard.control.revocations import open_revocations
 from taskyard.errors import ImproperlyConfigured
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 from taskyard.errors import NotSupported
 from taskyard.execution.job import Job, Outcome
@@ -44,6 +45,8 @@ class Pool(ABC):
 
     #: How many jobs can run at the same time.
     slots: int
+    #: Held while a process is forked: other threads wait outside of critical sections.
+    fork_guard: AbstractContextManager[Any] = nullcontext()
     #: Whether it ends jobs at their hard limit and interrupts them at their soft limit.
     enforces_limits = False
     #: Whether short jobs may wait behind each other in a slot.

@@ -49,8 +49,6 @@ class ProcessPool(Pool):
         self._workers: dict[int, ChildProcess] = {}
         self._loop: Loop | None = None
         self._closed = False
-        #: Held while a process is forked: other threads wait outside of critical sections.
-        self.fork_guard: Any = contextlib.nullcontext()
 
     # -- children
     def start(self) -> None:

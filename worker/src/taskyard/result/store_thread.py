@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -17,7 +18,7 @@ from taskyard.context import Request
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import content_types, loads
 from taskyard.message.protocol import read_body
-from taskyard.result.states import REVOKED
+from taskyard.result.states import RETRY, REVOKED
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -34,10 +35,10 @@ _PATIENCE_SECONDS = 600.0
 
 @dataclass(slots=True, frozen=True)
 class Verdict:
-    """A task has failed or was revoked by no doing of its own; with its message as it came."""
+    """A task has failed, was revoked or goes again by no doing of its own; with its message as it came."""
 
     task_id: str
-    #: FAILURE or REVOKED.
+    #: FAILURE, REVOKED or RETRY.
     state: str
     error: BaseException
     #: Whether its result is kept at all.
@@ -53,8 +54,18 @@ class Verdict:
 class StoreThread:
     """Carries verdicts out, one after the other."""
 
-    def __init__(self, app: App, loop: Loop, hostname: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        loop: Loop,
+        hostname: str,
+        tell: Callable[[App, Verdict, Request | None], None] | None = None,
+        guard: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        """`tell` is called with each verdict that was carried out; `guard` is held while it works."""
+        self._guard = guard or threading.RLock()
         self._app = app
+        self._tell = tell
         self._loop = loop
         self._hostname = hostname
         self._accept = content_types(app.conf.accept_content)
@@ -96,12 +107,14 @@ class StoreThread:
         stored()
 
     def _carry_out(self, verdict: Verdict) -> None:
-        request = self._request(verdict)
+        with self._guard:
+            request = self._request(verdict)
         deadline = monotonic() + _PATIENCE_SECONDS
         pause = 0.2
         while True:
             try:
-                self._mark(verdict, request)
+                with self._guard:
+                    self._mark(verdict, request)
             except Exception as error:
                 retriable = self._backend(verdict).exception_safe_to_retry(error)
                 if not retriable or monotonic() > deadline or self._closed.wait(pause):
@@ -110,13 +123,19 @@ class StoreThread:
                 logger.warning("The result store is away (%s), tried again in %.1f s", error, pause)
                 pause = min(pause * 2, 10.0)
             else:
-                return
+                break
+        if self._tell is not None:
+            with self._guard:
+                self._tell(self._app, verdict, request)
 
     def _mark(self, verdict: Verdict, request: Request | None) -> None:
         backend = self._backend(verdict)
         if verdict.state == REVOKED:
             reason = str(verdict.error)
             backend.mark_as_revoked(verdict.task_id, reason, request=request, store_result=verdict.store)
+        elif verdict.state == RETRY:
+            if verdict.store:
+                backend.mark_as_retry(verdict.task_id, verdict.error, request=request)
         else:
             backend.mark_as_failure(
                 verdict.task_id, verdict.error, request=request, store_result=verdict.store

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -22,8 +23,10 @@ INTERVAL_SECONDS = 30.0
 class ChordSweeper:
     """Looks in a thread, which exists only while it does."""
 
-    def __init__(self, app: App, loop: Loop) -> None:
+    def __init__(self, app: App, loop: Loop, guard: AbstractContextManager[Any]) -> None:
+        """`guard` is held while it looks."""
         self._app = app
+        self._guard = guard
         self._thread: threading.Thread | None = None
         self._timer = loop.call_repeatedly(INTERVAL_SECONDS, self.look)
 
@@ -35,6 +38,10 @@ class ChordSweeper:
         self._thread.start()
 
     def _sweep(self) -> None:
+        with self._guard:
+            self._look()
+
+    def _look(self) -> None:
         try:
             sweep = getattr(self._app.backend, "sweep_chords", None)
             if sweep is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,7 @@ class Endpoint:
             lambda: worker.loop.ticked_at, self._not_ready, worker.snapshot, self._metrics, self._command
         )
         self._server = HealthServer(address, views, token_file())
-        with contextlib.suppress(AttributeError):
-            worker.pool.fork_guard = self._server.guard  # type: ignore[attr-defined]
+        worker.fork_guard.add(self._server.guard)
         self._server.start()
 
     def close(self) -> None:

@@ -61,10 +61,10 @@ class Intake:
         if envelope.expires is not None and time() > envelope.expires:
             self._endings.expired(delivery, envelope)
             return None
+        if self.revoked.active and self.revoked.covers(envelope.id, delivery.headers):
+            self._endings.revoked(delivery, envelope)
+            return None
         if envelope.eta is not None and envelope.eta - time() > ETA_PATIENCE:
-            if self.revoked.active and self.revoked.covers(envelope.id, delivery.headers):
-                self._endings.revoked(delivery, envelope)
-                return None
             self.deferred.add(delivery, envelope)
             delivery.defer(envelope.eta)
             return None

@@ -12,6 +12,7 @@ from taskyard.broker.addresses import addresses_for
 from taskyard.broker.connection import without_password
 from taskyard.loop import Loop
 from taskyard.pool.choose import PoolOptions, open_pool, pool_name
+from taskyard.pool.fork_guard import ForkGuard
 from taskyard.pool.pace import Pace
 from taskyard.pool.pool import Limits, Pool
 from taskyard.signals import worker_init, worker_ready, worker_shutdown
@@ -87,6 +88,8 @@ class Worker:
         self.pace = Pace(adaptive=conf.worker_adaptive_prefetch and not conf.worker_disable_prefetch)
         self._store_url = self.app.conf.effective_result_backend()
         self.pool = self._build_pool()
+        self.fork_guard = ForkGuard()
+        self.pool.fork_guard = self.fork_guard
         self.steps = Steps(self)
 
     def _build_pool(self) -> Pool:
@@ -143,9 +146,10 @@ class Worker:
         if catch_signals:
             signals.install(self)
         self.pool.attach(loop)
-        self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node, tell))
+        guard = self.fork_guard.lock
+        self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node, tell, guard))
         if self._store_url:
-            ChordSweeper(self.app, loop)
+            ChordSweeper(self.app, loop, guard)
         limits = Limits(options.time_limit, options.soft_time_limit)
         self.consumer = Consumer(self.app, loop, self.pool, self.settler, self.state, self.rules, limits)
         self.flow = Flow(options.prefetch_multiplier, self.pace, self.consumer, self.pool)

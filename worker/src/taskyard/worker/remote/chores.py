@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
+from typing import Any
 
 logger = logging.getLogger("taskyard.worker")
 
@@ -13,7 +15,9 @@ logger = logging.getLogger("taskyard.worker")
 class Chores:
     """Does one after the other; what one raises is logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: AbstractContextManager[Any]) -> None:
+        """`guard` is held while it works."""
+        self._guard = guard
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -27,7 +31,8 @@ class Chores:
     def _work(self) -> None:
         while (chore := self._queue.get()) is not None:
             try:
-                chore()
+                with self._guard:
+                    chore()
             except Exception as error:
                 logger.warning("Remote control: %s", error)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from collections import deque
 from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ logger = logging.getLogger("taskyard.worker")
 HEARTBEAT_SECONDS = 2.0
 #: The most events in one message.
 _EVENTS_A_MESSAGE = 100
+#: The most events that are kept for a wire that is away.
+_MOST_KEPT = 1000
 #: Seconds that `enable_events` holds while nobody is known to listen; monitors renew it every few seconds.
 _LEASE_SECONDS = 60.0
 
@@ -53,6 +56,9 @@ class Eventer:
         self._listeners = 0
         #: Whether task events are sent now.
         self.flowing = False
+        #: Whether they were when the wire was lost, and what is to be told when it is back.
+        self.interrupted = False
+        self._kept: deque[dict[str, Any]] = deque(maxlen=_MOST_KEPT)
         #: Called when `flowing` changes.
         self.on_flow: Callable[[bool], None] = lambda flowing: None
 
@@ -74,6 +80,7 @@ class Eventer:
         """`disable_events`; whether that is news."""
         news = self.asked or self.flowing
         self._forbidden = True
+        self.interrupted = False
         self._asked_until = 0.0
         self._decide()
         return news
@@ -95,6 +102,10 @@ class Eventer:
         if flowing != self.flowing:
             self.flowing = flowing
             self._batch.clear()
+            if flowing:
+                self.interrupted = False
+                self._batch.extend(self._kept)
+                self._kept.clear()
             self.on_flow(flowing)
 
     def wire_open(self, wire: Wire) -> None:
@@ -106,6 +117,7 @@ class Eventer:
 
     def wire_lost(self) -> None:
         """Send nothing."""
+        self.interrupted = self.interrupted or self.flowing
         self._wire = None
         self._listeners = 0
         self._decide()
@@ -130,6 +142,13 @@ class Eventer:
     def task(self, type: str, at: float | None = None, **fields: Any) -> None:
         """A task event, with the others of this turn."""
         self._batch.append(self._event(type, fields, at))
+
+    def task_soon(self, type: str, **fields: Any) -> None:
+        """A task event that is not lost with the wire."""
+        if self.flowing:
+            self.task(type, **fields)
+        elif self.interrupted:
+            self._kept.append(self._event(type, fields))
 
     def beat(self) -> None:
         """Time passes: look whether anybody listens."""

@@ -6,6 +6,7 @@ The consumer has one only while task events flow or a signal has receivers, so t
 from __future__ import annotations
 
 from time import monotonic, time
+from traceback import format_exception_only
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
@@ -54,17 +55,19 @@ class Observer:
     def received(self, held: Held) -> None:
         """A task has arrived."""
         delivery, envelope = held.delivery, held.envelope
+        if self._app.tasks.find(envelope.name) is None:
+            if signals.task_unknown:
+                signals.task_unknown.send(
+                    sender=self._sender,
+                    message=delivery,
+                    exc=KeyError(envelope.name),
+                    name=envelope.name,
+                    id=envelope.id,
+                )
+            return
         if signals.task_received:
             request = self._request(delivery, envelope)
             signals.task_received.send(sender=self._sender, request=request)
-        if self._app.tasks.find(envelope.name) is None and signals.task_unknown:
-            signals.task_unknown.send(
-                sender=self._sender,
-                message=delivery,
-                exc=KeyError(envelope.name),
-                name=envelope.name,
-                id=envelope.id,
-            )
         if self._wanted(envelope.name):
             headers = delivery.headers
             self._eventer.task(
@@ -82,7 +85,8 @@ class Observer:
 
     def submitted(self, held: Held) -> None:
         """A task went to the pool; when it begins is seen by `look`."""
-        if self._wanted(held.envelope.name):
+        name = held.envelope.name
+        if self._wanted(name) and self._app.tasks.find(name) is not None:
             self._waiting[held.seq] = held.envelope.id
 
     def look(self) -> None:
@@ -102,29 +106,55 @@ class Observer:
         """The pool has answered."""
         envelope = held.envelope
         task_id = self._waiting.pop(held.seq, None)
-        if outcome.disposition == REJECT and outcome.state == "REJECTED":
-            self.rejected(envelope, requeue=False)
-        elif outcome.disposition == REQUEUE:
-            self.rejected(envelope, requeue=True)
         if not self._wanted(envelope.name):
             return
-        now = time()
         if task_id is not None:
-            self._eventer.task("task-started", now - outcome.runtime, uuid=task_id)
+            self._eventer.task("task-started", time() - outcome.runtime, uuid=task_id)
         text, traceback = outcome.report or ("", "")
+        known = self._app.tasks.find(envelope.name) is not None
+        rejects = known and not held.early and outcome.disposition in (REQUEUE, REJECT)
+        if rejects and outcome.state == FAILURE:
+            self.rejected(envelope, requeue=False)
+        now = time()
         if outcome.state == SUCCESS and outcome.disposition == ACK:
             self._eventer.task("task-succeeded", now, uuid=envelope.id, result=text, runtime=outcome.runtime)
         elif outcome.state == RETRY:
             self._eventer.task("task-retried", now, uuid=envelope.id, exception=text, traceback=traceback)
         elif outcome.state == FAILURE or (outcome.state == REJECTED and outcome.report):
             self._eventer.task(
-                "task-failed", now, uuid=envelope.id, exception=text or outcome.reason, traceback=traceback
+                "task-failed",
+                now,
+                uuid=envelope.id,
+                exception=text or outcome.reason,
+                traceback=traceback or None,
             )
+        if rejects and outcome.state != FAILURE:
+            self.rejected(envelope, requeue=outcome.disposition == REQUEUE)
+
+    def lost(self, held: Held) -> None:
+        """It had begun, and nothing will come back from the pool."""
+        task_id = self._waiting.pop(held.seq, None)
+        if task_id is not None:
+            self._eventer.task("task-started", uuid=task_id)
 
     def failed(self, envelope: Envelope, error: BaseException) -> None:
         """The worker itself has ended it."""
+        self._failed("task-failed", envelope, error)
+
+    def retried(self, envelope: Envelope, error: BaseException) -> None:
+        """The worker itself sends it again."""
+        self._failed("task-retried", envelope, error)
+
+    def _failed(self, type: str, envelope: Envelope, error: BaseException) -> None:
         if self._wanted(envelope.name):
-            self._eventer.task("task-failed", uuid=envelope.id, exception=repr(error), traceback="")
+            text = "".join(format_exception_only(error))
+            self._eventer.task(type, uuid=envelope.id, exception=repr(error), traceback=text)
+
+    def cancelled(self, envelope: Envelope) -> None:
+        """The worker has ended it because its broker is going to deliver it again."""
+        task = self._app.tasks.find(envelope.name)
+        if task is None or getattr(task, "send_events", True) is not False:
+            self._eventer.task_soon("task-cancelled", uuid=envelope.id)
 
     def malformed(self, delivery: Delivery, reason: str) -> None:
         """Nobody can read it."""

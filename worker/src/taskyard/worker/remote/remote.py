@@ -44,7 +44,7 @@ class Remote:
         self.revoked = worker.consumer.revoked
         self.deferred = worker.consumer.intake.deferred
         self.queues = Queues(worker)
-        self.chores = Chores()
+        self.chores = Chores(worker.fork_guard.lock)
         self._interval = options.heartbeat_interval or HEARTBEAT_SECONDS
         self._heartbeats = not options.without_heartbeat
         wanted = conf.worker_send_task_events if options.task_events is None else options.task_events

@@ -156,4 +156,5 @@ def heartbeat(state: WorkerView) -> Any:
 @control_command()
 def election(state: WorkerView, id: str, topic: str, action: Any = None, **kwargs: Any) -> Any:
     """Hold election (there is no gossip among our workers: nobody is elected)."""
-    logger.debug("Election %s (%s) is not taken part in: there is no gossip", id, topic)
+    logger.warning("Election %s (%s): nobody is elected, there is no gossip among these workers", id, topic)
+    return nok("there is no gossip among these workers: nobody is elected")

@@ -107,7 +107,14 @@ class WorkerView:
             "max-tasks-per-child": options.max_tasks_per_child or "N/A",
             "put-guarded-by-semaphore": False,
             "timeouts": [options.soft_time_limit or 0, options.time_limit or 0],
-            "writes": {"total": worker.state.started, "avg": "", "all": "", "raw": "", "strategy": "fair"},
+            "writes": {
+                "total": worker.state.started,
+                "avg": "",
+                "all": "",
+                "raw": "",
+                "strategy": "fair",
+                "inqueues": {"total": len(pool.pids), "active": len(pool.running())},
+            },
         }
 
 
@@ -201,6 +208,7 @@ def broker_info(connection: Any) -> dict[str, Any]:
     if "taskyard" in str(info["transport"]):
         info["transport"] = connection.transport.driver_type
     info["alternates"] = []
+    info.setdefault("credential_provider", None)
     return {
         name: value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
         for name, value in info.items()

@@ -1,0 +1,317 @@
+"""A worker of Celery and one of ours on one Redis: the same events, the same answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import celery
+import pytest
+import redis
+
+from taskyard import App
+from tests.brokers.redis import RedisServer
+from tests.integration.remote.conftest import APPS
+from tests.integration.worker.harness import wait_until
+
+pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("parity")]
+
+THEIRS, OURS = "celery@test", "ours@test"
+QUEUES = {THEIRS: "theirs", OURS: "ours"}
+
+
+@dataclass
+class Pair:
+    """The two workers, a Celery client, and all events since before they started."""
+
+    url: str
+    client: celery.Celery
+    logs: dict[str, Path]
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def capture(receiver: Any) -> None:
+        with contextlib.suppress(OSError, redis.ConnectionError):
+            receiver.capture()
+
+    def of(self, task_id: str) -> list[dict[str, Any]]:
+        """The workers' events of a task, by what their clocks say."""
+        own = [each for each in list(self.events) if each.get("uuid") == task_id]
+        return sorted((each for each in own if each["type"] != "task-sent"), key=itemgetter("timestamp"))
+
+    def first(self, type: str, node: str) -> dict[str, Any] | None:
+        return next(
+            (each for each in list(self.events) if (each["type"], each["hostname"]) == (type, node)), None
+        )
+
+    def types(self, task_id: str) -> list[str]:
+        return [event["type"].removeprefix("task-") for event in self.of(task_id)]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    directory = tmp_path_factory.mktemp("parity")
+    programs = {
+        THEIRS: ["celery", "-A", "parity_jobs", "worker", "--without-gossip", "--without-mingle"],
+        OURS: ["taskyard.cli.main", "-A", "parity_jobs", "worker"],
+    }
+    with RedisServer() as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        client = celery.Celery("client", broker=url, backend=url, set_as_current=False)
+        client.conf.task_send_sent_event = True
+        pair = Pair(url, client, {node: directory / node for node in programs})
+        with client.connection_for_read() as connection:
+            receiver = client.events.Receiver(
+                connection, handlers={"*": lambda event: pair.events.append(dict(event))}
+            )
+            listener = threading.Thread(target=pair.capture, args=(receiver,), daemon=True)
+            listener.start()
+            processes = []
+            for node, program in programs.items():
+                environment = {
+                    **os.environ,
+                    "PYTHONPATH": str(APPS),
+                    "LIBRARY": "celery" if node == THEIRS else "taskyard",
+                    "URL": url,
+                    "MARKS": str(directory),
+                }
+                command = [sys.executable, "-m", *program, "-c", "4", "-n", node, "-Q", QUEUES[node]]
+                with pair.logs[node].open("wb") as log:
+                    processes.append(
+                        subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=directory)
+                    )
+            try:
+                wait_until(
+                    lambda: {THEIRS, OURS} <= {event["hostname"] for event in pair.events}, what="both online"
+                )
+                for node in QUEUES:
+                    wait_until(lambda node=node: client.control.ping([node], timeout=2), what=node)  # type: ignore[misc]
+                client.control.enable_events(reply=True, timeout=20, limit=2)
+                yield pair
+            finally:
+                for process in processes:
+                    process.terminate()
+                for process in processes:
+                    process.wait(60)
+                receiver.should_stop = True
+                listener.join(30)
+        client.close()
+
+
+#: What Celery sends for each task, in order.
+EVENTS = {
+    "add": ["received", "started", "succeeded"],
+    "fail": ["received", "started", "failed"],
+    "unacked": ["received", "started", "rejected", "failed"],
+    "retry": ["received", "started", "retried", "received", "started", "succeeded"],
+    "ignore": ["received", "started"],
+    "reject": ["received", "started", "failed", "rejected"],
+    "requeue": ["received", "started", "rejected", "received", "started", "succeeded"],
+    "over": ["received", "started", "failed"],  # which Celery sends twice
+    "die": ["received", "started", "failed"],
+    "die_once": ["received", "started", "rejected", "received", "started", "succeeded"],
+    "die_retried": ["received", "started", "retried", "received", "started", "succeeded"],
+    "progress": ["received", "started", "progress", "succeeded"],
+    "silent": [],
+    "unknown": ["failed"],
+    "expired": ["revoked"],
+    "revoked": ["revoked"],
+    "terminated": ["received", "started", "revoked"],
+}
+_CALLS: dict[str, dict[str, Any]] = {
+    "add": {"args": (2, 3)},
+    "expired": {"name": "add", "args": (2, 3), "expires": -1},
+    "revoked": {"name": "add", "args": (2, 3)},
+    "terminated": {"name": "nap", "args": (600,)},
+}
+#: Fields whose values are the same from both.
+_SAME = (
+    *("exception", "result", "name", "args", "kwargs", "retries"),
+    *("requeue", "terminated", "signum", "expired", "percent"),
+)
+
+
+@pytest.fixture(scope="module")
+def lives(pair: Pair) -> dict[str, dict[str, str]]:
+    """The task ids by scenario and node, after all have ended."""
+    ids = {scenario: {node: f"{scenario} {node}" for node in QUEUES} for scenario in EVENTS}
+    pair.client.control.revoke(list(ids["revoked"].values()), reply=True, timeout=20, limit=2)
+    for scenario in EVENTS:
+        call = dict(_CALLS.get(scenario, {}))
+        name = f"parity_jobs.{call.pop('name', scenario)}"
+        for node, queue in QUEUES.items():
+            pair.client.send_task(name, queue=queue, task_id=ids[scenario][node], **call)
+    for task_id in ids["terminated"].values():
+        wait_until(lambda task_id=task_id: "started" in pair.types(task_id), what="it runs")  # type: ignore[misc]
+        pair.client.control.revoke(task_id, terminate=True, signal="SIGTERM")
+    expected = {task_id: len(EVENTS[each]) for each in EVENTS for task_id in ids[each].values()}
+
+    def missing() -> list[str]:
+        return [task_id for task_id, count in expected.items() if len(pair.types(task_id)) < count]
+
+    # What is missing at the end is seen by the tests.
+    deadline = time.monotonic() + 60
+    while missing() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return ids
+
+
+@pytest.mark.parametrize("scenario", EVENTS)
+def test_each_task_s_events_are_celery_s(scenario: str, pair: Pair, lives: dict[str, dict[str, str]]) -> None:
+    theirs, ours = (pair.of(lives[scenario][node]) for node in (THEIRS, OURS))
+    if scenario == "over":
+        del theirs[3:]
+    for events in (theirs, ours):
+        types = [event["type"].removeprefix("task-") for event in events]
+        # What is sent again may come before the word that it was sent.
+        again = "received" in types[1:] or "progress" in types
+        assert (sorted(types) if again else types) == (
+            sorted(EVENTS[scenario]) if again else EVENTS[scenario]
+        )
+        events.sort(key=lambda event: (event["type"], event["timestamp"]))
+    same = [name for name in _SAME if name != "exception" or not _unreadable(scenario)]
+    for one, other in zip(theirs, ours, strict=True):
+        assert kinds(one) == kinds(other)
+        assert {name: one.get(name) for name in same} == {name: other.get(name) for name in same}
+
+
+def _unreadable(scenario: str) -> bool:
+    """Where Celery shows a wrapper in place of the exception."""
+    return scenario in ("over", "die", "die_retried")
+
+
+def kinds(event: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in event.items() if value is not None}
+
+
+@pytest.mark.parametrize("kind", ["worker-online", "worker-heartbeat"])
+def test_both_say_the_same_of_themselves(kind: str, pair: Pair) -> None:
+    wait_until(lambda: pair.first(kind, THEIRS) and pair.first(kind, OURS), what=kind)
+    one, other = pair.first(kind, THEIRS), pair.first(kind, OURS)
+    assert one is not None
+    assert other is not None
+    assert kinds(one) == kinds(other)
+    for name in ("freq", "sw_ident", "sw_ver", "sw_sys"):
+        assert one[name] == other[name]
+
+
+#: Questions, their arguments, and whether the answers are equal or only of the same shape.
+QUESTIONS: list[tuple[str, dict[str, Any], bool]] = [
+    ("ping", {}, True),
+    ("clock", {}, False),
+    ("report", {}, False),
+    ("active", {}, False),
+    ("active", {"safe": True}, False),
+    ("scheduled", {}, False),
+    ("reserved", {}, True),
+    ("revoked", {}, False),
+    ("registered", {}, True),
+    ("registered", {"taskinfoitems": ["name", "max_retries"]}, True),
+    ("stats", {}, False),
+    ("active_queues", {}, False),
+    ("query_task", {"ids": ["busy celery@test", "busy ours@test", "nothing"]}, False),
+    ("hello", {"from_node": "other@test", "revoked": ["gone"]}, False),
+    ("rate_limit", {"task_name": "parity_jobs.add", "rate_limit": "often"}, False),
+    ("election", {"id": "e1", "topic": "nobody", "action": None}, False),
+]
+#: Orders and their answers.
+ORDERS: list[tuple[str, dict[str, Any]]] = [
+    ("rate_limit", {"task_name": "parity_jobs.add", "rate_limit": "5/m"}),
+    ("rate_limit", {"task_name": "parity_jobs.add", "rate_limit": "1000/s"}),
+    ("rate_limit", {"task_name": "nothing", "rate_limit": "5/m"}),
+    ("time_limit", {"task_name": "parity_jobs.add", "hard": 60, "soft": 30}),
+    ("time_limit", {"task_name": "nothing", "hard": 60}),
+    ("disable_events", {}),
+    ("disable_events", {}),
+    ("enable_events", {}),
+    ("enable_events", {}),
+    ("heartbeat", {}),
+    ("pool_grow", {"n": 1}),
+    ("pool_shrink", {"n": 1}),
+    ("autoscale", {"max": 3, "min": 1}),
+    ("add_consumer", {"queue": "more"}),
+    ("cancel_consumer", {"queue": "more"}),
+    ("revoke", {"task_id": "one"}),
+    ("revoke", {"task_id": ["one"]}),
+    ("revoke", {"task_id": ["one"], "terminate": True}),
+    ("terminate", {"signal": "KILL", "task_id": ["one"]}),
+    ("revoke_by_stamped_headers", {"headers": {"customer": ["acme"]}}),
+    ("revoke_by_stamped_headers", {"headers": {"customer": ["acme"]}, "terminate": True}),
+    ("nosuch", {}),
+]
+
+
+@pytest.fixture(scope="module")
+def busy(pair: Pair, lives: dict[str, dict[str, str]]) -> Iterator[None]:
+    """Each of them runs a task and has one for later."""
+    for node, queue in QUEUES.items():
+        pair.client.send_task("parity_jobs.nap", (600,), queue=queue, task_id=f"busy {node}")
+        pair.client.send_task("parity_jobs.add", (1, 2), queue=queue, countdown=600)
+    for node in QUEUES:
+        wait_until(lambda node=node: "started" in pair.types(f"busy {node}"), what="it runs")  # type: ignore[misc]
+    yield
+    pair.client.control.revoke([f"busy {node}" for node in QUEUES], terminate=True, signal="KILL")
+
+
+@pytest.fixture(params=["celery", "ours"])
+def control(request: pytest.FixtureRequest, pair: Pair) -> Any:
+    if request.param == "celery":
+        return pair.client.control
+    return App("client", broker=pair.url, backend=pair.url).control
+
+
+def ask(control: Any, command: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """What Celery's worker and ours answer."""
+    replies = control.broadcast(
+        command, arguments=arguments, destination=[THEIRS, OURS], reply=True, timeout=20, limit=2
+    )
+    answers = {node: answer for reply in replies for node, answer in reply.items()}
+    return answers[THEIRS], answers[OURS]
+
+
+def shape(value: Any) -> Any:
+    """Names and types; of a list that of its first member."""
+    if isinstance(value, dict):
+        names = {name.replace(THEIRS, "node").replace(OURS, "node"): name for name in value}
+        return {short: shape(value[name]) for short, name in names.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value[:1]]
+    return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize(("command", "arguments", "equal"), QUESTIONS)
+def test_questions_have_celery_s_answers(
+    command: str, arguments: dict[str, Any], equal: bool, control: Any
+) -> None:
+    theirs, ours = ask(control, command, arguments)
+    if command == "stats":
+        assert set(theirs.pop("total")) == set(ours.pop("total")) - {"parity_jobs.unknown"}
+    assert shape(theirs) == shape(ours)
+    if equal:
+        assert theirs == ours
+
+
+@pytest.mark.usefixtures("busy")
+def test_orders_have_celery_s_answers(control: Any) -> None:
+    for command, arguments in ORDERS:
+        theirs, ours = ask(control, command, arguments)
+        assert theirs == ours, (command, arguments)
+    theirs, ours = ask(control, "conf", {})
+    assert set(ours) <= set(theirs)
+
+
+def test_every_command_is_asked() -> None:
+    from celery.worker.control import Panel
+
+    untested = {"objgraph", "memsample", "memdump", "shutdown", "pool_restart", "conf"}
+    assert {command for command, *_ in [*QUESTIONS, *ORDERS]} >= set(Panel.meta) - untested
