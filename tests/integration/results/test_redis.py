@@ -13,6 +13,7 @@ import redis
 
 from taskyard import App
 from taskyard.result import AsyncResult, GroupResult
+from taskyard.result.meta import encode_meta
 from tests.brokers.redis import RedisServer
 from tests.brokers.tls import make_certificate, sentinel, tls_redis
 from tests.integration.worker.harness import WorkerProcess, wait_until
@@ -172,3 +173,30 @@ def both_ways(app: App, worker: WorkerProcess) -> None:
         assert asyncio.run(work()) == 4
     finally:
         worker.close()
+
+
+@pytest.mark.parametrize(
+    ("stored", "comes", "kept"),
+    [
+        ((0, 9_000), (0, 0), "stored"),  # its worker was taken for lost
+        ((1, 9_000), (0, 0), "stored"),  # so it was, and the later delivery has asked for another try
+        ((0, 0), (0, 9_000), "comes"),  # the latest delivery of all
+        ((0, 9_500), (0, 9_000), "comes"),  # clocks differ a little
+        ((0, 9_000), (1, 0), "comes"),  # another try, on a machine whose clock is behind
+    ],
+)
+def test_what_a_late_worker_brings_is_not_kept(
+    app: App, stored: tuple[int, int], comes: tuple[int, int], kept: str
+) -> None:
+    """Both are known by their try and by the milliseconds at which their message was taken."""
+    backend = app.backend
+
+    def store(what: str, attempt: int, moment: int, sign: int) -> None:
+        meta = encode_meta("fenced", "FAILURE", ValueError(what))
+        fence = sign * (attempt * 10**13 + 1_800_000_000_000 + moment)
+        backend._script(keys=[backend.get_key_for_task("fenced")], args=[60, 60, meta, fence])
+
+    backend.client.flushdb()
+    store("stored", *stored, -1)
+    store("comes", *comes, 1)
+    assert str(app.AsyncResult("fenced").result) == kept

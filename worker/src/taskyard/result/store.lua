@@ -4,8 +4,9 @@
 --
 -- KEYS  the results' keys, which are also the names of their channels
 -- ARGV  1 life in seconds (0 = for ever)  2 life of failures
---       then for each result  its JSON, and when its message was taken (unix milliseconds; 0 = no fence;
---       negative if the message may have been taken before: the result will say when it was this time)
+--       then for each result  its JSON, and its try (in 10^13) plus when its message was taken (in unix
+--       milliseconds); negative if it may have been taken before: the result will say when it was this time;
+--       0 for no fence. A lease lasts for seconds, so clocks may differ by one.
 -- Returns how many were stored.
 local stored = 0
 local before_start = {PENDING = true, RECEIVED = true, STARTED = true, RETRY = true, FAILURE = true, REVOKED = true}
@@ -16,7 +17,11 @@ for i, key in ipairs(KEYS) do
     local late = false
     if known and taken ~= '0' then
         local later = string.match(redis.call('GETRANGE', key, -40, -1), ',"taken":(%d+)}$')
-        late = later and tonumber(later) > math.abs(tonumber(taken))
+        if later then
+            local mine, theirs = math.abs(tonumber(taken)), tonumber(later)
+            local no_later_try = math.floor(mine / 1e13) <= math.floor(theirs / 1e13)
+            late = no_later_try and mine % 1e13 < theirs % 1e13 - 1000
+        end
     end
     if known ~= 'SUCCESS' and not late and (not begins or before_start[known]) then
         local expires = tonumber(ARGV[1])

@@ -38,8 +38,9 @@ class ResultStore(Protocol):
     def put(self, results: list[Result], stored: Callable[[], None], fence: int = 0) -> None:
         """Store them, then call back; kept and tried again while the store is away.
 
-        `fence` says when their message came (unix milliseconds, negative for one that came again): they do
-        not take the place of what was stored by a later delivery. 0 is for no fence.
+        `fence` says which try they are of (in 10^13) and when its message came (unix milliseconds), negative
+        for one that came again: they do not take the place of what a later delivery has stored. 0 is for no
+        fence.
         """
 
     def flush(self) -> None:

@@ -47,11 +47,12 @@ class Held:
 
     @property
     def fence(self) -> int:
-        """When it came, in unix milliseconds; negative if an earlier delivery or try may still be under way
-        somewhere, whose result must not take the place of this one's.
+        """What the store knows a late worker by: its try (in 10^13) and when it came, in unix milliseconds;
+        negative if an earlier delivery or try may still be under way somewhere, whose result must not take
+        the place of this one's.
         """
-        moment = int(self.taken * 1000)
         envelope = self.envelope
+        moment = envelope.retries * 10**13 + int(self.taken * 1000)
         return -moment if envelope.deliveries or envelope.retries or self.delivery.redelivered else moment
 
     def settle(self, how: str, *arguments: Any) -> None:
