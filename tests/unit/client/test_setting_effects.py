@@ -60,7 +60,8 @@ def test_redis_as_result_store() -> None:
         redis_max_connections=5,
         redis_backend_health_check_interval=9,
     )
-    pool = open_backend(app, "redis://").client.connection_pool
+    backend: Any = open_backend(app, "redis://")
+    pool = backend.client.connection_pool
     wanted = {
         "host": "h", "port": 7000, "db": 4, "username": "u", "password": "p", "socket_timeout": 3.0,
         "socket_connect_timeout": 2.0, "socket_keepalive": True, "retry_on_timeout": True,
@@ -69,7 +70,8 @@ def test_redis_as_result_store() -> None:
     assert {name: pool.connection_kwargs[name] for name in wanted} == wanted
     assert pool.max_connections == 5
     app = made(redis_backend_use_ssl={"ssl_cert_reqs": "none", "ssl_ca_certs": "/ca.pem"})
-    secure = open_backend(app, "rediss://h").client.connection_pool
+    backend = open_backend(app, "rediss://h")
+    secure = backend.client.connection_pool
     assert secure.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
 
 

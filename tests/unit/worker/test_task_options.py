@@ -68,7 +68,8 @@ def test_errors_that_are_expected_are_one_line(app: App, caplog: pytest.LogCaptu
 def test_a_failure_is_acknowledged_unless_told_not(
     app: App, options: dict[str, Any], disposition: int
 ) -> None:
-    app.task(name="t", **options)(fail)
+    define: Any = app.task(name="t", **options)
+    define(fail)
     assert run(app).disposition == disposition
 
 
@@ -90,7 +91,8 @@ def test_the_settings_hold_for_tasks_that_say_nothing(app: App) -> None:
 def test_results_are_ignored_where_task_or_call_say_so(
     app: App, options: dict[str, Any], header: bool | None, expected: list[str]
 ) -> None:
-    app.task(name="t", **options)(lambda: 1)
+    define: Any = app.task(name="t", **options)
+    define(lambda: 1)
     assert states(run(app, ignore_result=header)) == expected
 
 
@@ -115,7 +117,8 @@ def test_all_results_may_be_ignored(app: App) -> None:
 @pytest.mark.parametrize(("options", "tracked"), [({"track_started": True}, ["STARTED"]), ({}, [])])
 def test_the_start_is_stored_where_asked(app: App, options: dict[str, Any], tracked: list[str]) -> None:
     seen: list[Any] = []
-    app.task(name="t", **options)(lambda: 1)
+    define: Any = app.task(name="t", **options)
+    define(lambda: 1)
     run(app, progress=seen.append)
     assert [state for outcome in seen for state in states(outcome)] == tracked
 

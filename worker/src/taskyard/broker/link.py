@@ -232,10 +232,14 @@ class VirtualLink(Link):
 
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """A copy with the count, then the acknowledgement: in between a crash doubles, it never loses."""
-        headers = {**delivery.headers, "x-delivery-count": deliveries}
+        message = self._copy(delivery, {**delivery.headers, "x-delivery-count": deliveries})
+        self.channel.basic_publish(message, exchange="", routing_key=delivery.queue)
+        self.channel.basic_ack(delivery.tag)
+
+    def _copy(self, delivery: Delivery, headers: dict[str, Any]) -> Any:
         properties = {key: value for key, value in delivery.properties.items() if key != "delivery_tag"}
         properties["delivery_info"] = {"exchange": delivery.exchange, "routing_key": delivery.routing_key}
-        message = self.channel.prepare_message(
+        return self.channel.prepare_message(
             delivery.body,
             priority=delivery.properties.get("priority"),
             content_type=delivery.content_type,
@@ -243,8 +247,6 @@ class VirtualLink(Link):
             headers=headers,
             properties=properties,
         )
-        self.channel.basic_publish(message, exchange="", routing_key=delivery.queue)
-        self.channel.basic_ack(delivery.tag)
 
     def defer(self, delivery: Delivery, due: float) -> None:
         """In one step: to the schedule, and released.  A broadcast is in no queue of the broker: it waits
@@ -355,4 +357,11 @@ def _kombu_link(
         return SqsLink(
             connection, queues, on_delivery, own_options["dead_letters"], own_options["still_running"]
         )
-    return VirtualLink(connection, queues, on_delivery)
+    if type(connection.transport).__module__.startswith("taskyard."):
+        return VirtualLink(connection, queues, on_delivery)
+    from taskyard.broker.polled import PolledLink
+
+    # Somebody else's transport may know no options of ours.
+    for name in own_options:
+        connection.transport_options.pop(name, None)
+    return PolledLink(connection, queues, on_delivery, own_options["dead_letters"])

@@ -61,6 +61,8 @@ class Settings(_Typed, MutableMapping[str, Any]):
         own["_config"] = None
         #: Called before the sources are read, and after.
         own["before_load"] = own["after_load"] = None
+        #: Called with the name of what is set after that.
+        own["after_change"] = None
         self.update(settings, **more)
 
     # -- reading
@@ -181,7 +183,7 @@ class Settings(_Typed, MutableMapping[str, Any]):
 
     # -- writing
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("strict", "before_load", "after_load"):
+        if name in ("strict", "before_load", "after_load", "after_change"):
             self.__dict__[name] = value
         else:
             self[name] = value
@@ -217,6 +219,8 @@ class Settings(_Typed, MutableMapping[str, Any]):
             self.__dict__[name] = value
             if name in ENVIRONMENT:
                 self._show_environment(name)
+            if self.after_change is not None:
+                self.after_change(name)
 
     def _checked_all(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(self._checked(name, value) for name, value in values.items())
@@ -231,11 +235,11 @@ class Settings(_Typed, MutableMapping[str, Any]):
             if known in REFUSED and self.strict:
                 raise ImproperlyConfigured(f"setting {known!r} is not supported: {REFUSED[known]}")
             if known in ONE_VALUE and self.strict:
-                only, why = ONE_VALUE[known]
-                raise ImproperlyConfigured(f"setting {known!r} must be {only}: {why}")
-            why = WITHOUT_EFFECT.get(known) or REFUSED.get(known)
-            if why:
-                logger.warning("setting %r has no effect: %s", known, why)
+                only, reason = ONE_VALUE[known]
+                raise ImproperlyConfigured(f"setting {known!r} must be {only}: {reason}")
+            ignored = WITHOUT_EFFECT.get(known) or REFUSED.get(known)
+            if ignored:
+                logger.warning("setting %r has no effect: %s", known, ignored)
         if not self.strict:
             return known, value
         return known, checked(known, value)
