@@ -212,6 +212,9 @@ class Consumer:
                 self.observer.ended(held, outcome)
             action: Any
             if outcome.disposition == ACK:
+                if not outcome.results:
+                    self._doubles.acknowledge(held)
+                    continue
                 action = partial(self._doubles.acknowledge, held)
             elif outcome.disposition == REQUEUE:
                 action = partial(self._give_back, held, "requeue")
@@ -269,10 +272,10 @@ class Consumer:
             held = self.running.pop(job.seq, None)
             if held is None:
                 continue
+            if self.observer is not None:
+                self.observer.lost(held)
             if held.fate == "cancelled":
-                self._doubles.forget(held)
-                if held.successor is not None:
-                    held.successor.requeue()  # it came again before its process had ended
+                self.endings.cancelled(held)
             elif job.terminated is not None:
                 self.endings.revoked(held.delivery, held.envelope, held, signum=job.terminated)
             elif job.exceeded is not None:

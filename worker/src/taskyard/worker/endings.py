@@ -9,7 +9,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from taskyard.errors import TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from taskyard.errors import Retry, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskyard.result.meta import encode_meta
 from taskyard.result.states import FAILURE, RETRY, REVOKED
 from taskyard.result.store import stored_by_parent
@@ -167,7 +167,7 @@ class Endings:
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", f"{limit:g}", envelope.name, envelope.id)
         action = partial(self._doubles.acknowledge, held)
         if not self._acks_on_timeout(envelope.name) and not held.early:
-            if self._again(held, "its time limit"):
+            if self._again(held, "its time limit", TimeLimitExceeded(limit)):
                 return
             action = partial(held.settle, "reject", "time limit exceeded")
         self._state.count(FAILURE, limit)
@@ -192,7 +192,7 @@ class Endings:
         self._state.count(FAILURE, 0.0)
         self.fail(delivery, envelope, WorkerLostError(text), partial(held.settle, "reject", text), held)
 
-    def _again(self, held: Held, why: str) -> bool:
+    def _again(self, held: Held, why: str, error: Exception | None = None) -> bool:
         """Give it back with one more delivery counted, unless it has had its share."""
         envelope = held.envelope
         deliveries = envelope.deliveries + 1
@@ -209,6 +209,10 @@ class Endings:
         )
         self._doubles.forget(held)
         held.settle("requeue_counted", deliveries)
+        if self.observer is not None:
+            if error is not None:
+                self.observer.failed(envelope, error)
+            self.observer.rejected(envelope, requeue=True)
         return True
 
     def _most_deliveries(self, delivery: Delivery) -> int:
@@ -231,21 +235,36 @@ class Endings:
             return False
         logger.warning("Task %s[%s] is retried: Worker %s", envelope.name, envelope.id, reason)
         delivery = held.delivery
-        due = datetime.fromtimestamp(time() + (task.default_retry_delay or 0), UTC)
+        delay = task.default_retry_delay or 0
+        due = datetime.fromtimestamp(time() + delay, UTC)
         # The same message with other headers, as a new one that was never delivered.
-        delivery.headers = {
+        again = {
             **{name: value for name, value in delivery.headers.items() if name not in _DELIVERY_COUNTS},
             "retries": retries + 1,
-            "eta": due.isoformat(),
+            "eta": due.isoformat() if delay else None,
         }
+
+        def send_again() -> None:
+            delivery.headers = again
+            held.settle("requeue_counted", 0)
+
         self._state.count(RETRY, 0.0)
-        results = []
-        if self._stores_in_parent and self._keeps_result(envelope, delivery.headers):
-            results.append(
-                (envelope.id, encode_meta(envelope.id, RETRY, WorkerLostError(f"Worker {reason}")))
-            )
-        self.settle(results, partial(held.settle, "requeue_counted", 0), held)
+        error = WorkerLostError(f"Worker {reason}")
+        if self.observer is not None:
+            self.observer.retried(envelope, error)
+        self.conclude(delivery, envelope, RETRY, error, send_again, held)
         return True
+
+    def cancelled(self, held: Held) -> None:
+        """Ended because its broker delivers it again, to whomever."""
+        envelope = held.envelope
+        self._doubles.forget(held)
+        if self.observer is not None:
+            self.observer.cancelled(envelope)
+        error = Retry("cancelled: the connection to the broker was lost")
+        self.conclude(held.delivery, envelope, RETRY, error, _nothing)
+        if held.successor is not None:
+            held.successor.requeue()  # it came again before its process had ended
 
     def _option(self, name: str, attribute: str, setting: str) -> Any:
         """The task's own choice, else the setting."""
@@ -258,6 +277,10 @@ class Endings:
         if ignore is None:
             ignore = self._option(envelope.name, "ignore_result", "task_ignore_result")
         return not ignore
+
+
+def _nothing() -> None:
+    """There is no message any more to act upon."""
 
 
 def _stands_alone(delivery: Delivery) -> bool:
