@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from taskyard.broker.amqp_frames import Framing
+
 #: Bytes of one read; py-amqp copies the rest of its buffer for each piece it takes, so it must not be huge.
 _PIECE = 4096
 #: Frames that are handled before the loop gets its turn.
@@ -36,6 +38,7 @@ class AmqpReader:
         for channel in connection.channels.values():
             channel._do_revive = _leave_closed
         self._make_channel, connection.Channel = connection.Channel, self._channel
+        connection.on_inbound_frame = Framing(connection)
         # Between two frames "nothing there yet" ends the reading; within one py-amqp goes on.
         self._transport.raise_on_initial_eintr = True
         loop.add_reader(self._socket, self._readable)
