@@ -35,15 +35,25 @@ _UNIT = (
     "tasks/test_stamping",
     "tasks/test_states",
     "tasks/test_tasks",
+    "test_canvas",
+    "app/test_amqp",
     "app/test_annotations",
+    "app/test_app",
     "app/test_builtins",
     "app/test_control",
     "app/test_exceptions",
+    "app/test_registry",
     "app/test_routes",
     "app/test_schedules",
     "contrib/test_abortable",
+    "contrib/test_pytest",
+    "contrib/test_worker",
+    "events/test_events",
+    "events/test_snapshot",
     "events/test_state",
+    "utils/test_dispatcher",
     "utils/test_nodenames",
+    "utils/test_pickle",
 )
 
 
@@ -57,6 +67,8 @@ class Arrangement:
     worker: str | None
     broker: str | None
     files: tuple[str, ...]
+    #: Where results go; absent: by the broker's own way.
+    results: str | None = None
 
     @property
     def is_baseline(self) -> bool:
@@ -78,6 +90,10 @@ ARRANGEMENTS = {
             _integration(*(each for each in _WORKER_DRIVEN if each != "redis_backend")),
         ),
         Arrangement(
+            "client-rabbitmq-redis", "celery", "taskyard", "rabbitmq",
+            _integration("canvas", "tasks", "group_chains", "redis_backend"), results="redis",
+        ),
+        Arrangement(
             "both-redis", "taskyard", "taskyard", "redis",
             _integration(*(each for each in _WORKER_DRIVEN if each != "backend"), *_CLIENT_DRIVEN),
         ),
@@ -86,6 +102,10 @@ ARRANGEMENTS = {
             _integration(*(each for each in _WORKER_DRIVEN if each not in ("backend", "redis_backend"))),
         ),
         Arrangement("stock-unit", "celery", None, None, tuple(f"t/unit/{name}.py" for name in _UNIT)),
+        Arrangement(
+            "stock-rabbitmq-redis", "celery", "celery", "rabbitmq",
+            _integration("canvas", "tasks", "group_chains", "redis_backend"), results="redis",
+        ),
         Arrangement("stock-redis", "celery", "celery", "redis", _integration(*_WORKER_DRIVEN)),
         Arrangement(
             "stock-rabbitmq", "celery", "celery", "rabbitmq",
@@ -109,7 +129,7 @@ class Servers:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def addresses(self, broker: str | None) -> dict[str, str]:
+    def addresses(self, broker: str | None, results: str | None = None) -> dict[str, str]:
         """The environment that names a broker and its result store; Redis is there for the tasks' own use."""
         if broker is None:
             return {}
@@ -122,7 +142,7 @@ class Servers:
         if self._rabbitmq is None:
             self._rabbitmq = self._stack.enter_context(RabbitMQServer())
         url = self._rabbitmq.url().replace("amqp://", "pyamqp://").rstrip("/") + "//"
-        return {"TEST_BROKER": url, "TEST_BACKEND": "rpc", **common}
+        return {"TEST_BROKER": url, "TEST_BACKEND": redis if results == "redis" else "rpc", **common}
 
 
 def path_of(side: str) -> str:

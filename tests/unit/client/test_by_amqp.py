@@ -6,9 +6,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from taskyard import App, Task, group
 from taskyard.client.amqp import AMQP
+from taskyard.signals import after_task_publish
 
 
 class Stamped(AMQP):
@@ -63,7 +65,7 @@ def test_send_task_sees_every_option() -> None:
         @app.task(priority=5)
         def order() -> None: ...
 
-        options = order.apply_async(queue="orders")
+        options: Any = order.apply_async(queue="orders")
     assert (options["priority"], options["queue"], options["routing_key"]) == (5, "orders", None)
 
 
@@ -77,3 +79,61 @@ def test_results_of_an_app_are_its_own(empty: bool) -> None:
         assert saved.app is app
         saved.save()
         assert app.GroupResult.restore("group").app is app
+
+
+def test_what_such_an_amqp_publishes_expires_and_is_announced() -> None:
+    seen = []
+
+    class Quiet(AMQP):
+        def send_task_message(self, *args: Any, **options: Any) -> Any:
+            seen.append(options)
+            return super().send_task_message(*args, **options)
+
+    with App("shop", broker="memory://", backend="cache+memory://", amqp=Quiet) as app:
+        assert app.amqp.has_its_own_messages
+        published = []
+
+        def remember(sender: str, routing_key: str, **_: Any) -> None:
+            published.append((sender, routing_key))
+
+        after_task_publish.connect(remember)
+        try:
+            app.send_task("order", queue="orders", expires=60, countdown=1)
+        finally:
+            after_task_publish.disconnect(remember)
+    assert seen[0]["expiration"] == 60
+    assert published == [("order", "orders")]
+
+
+def test_routes_that_are_set_later_hold() -> None:
+    with App("shop", broker="memory://") as app:
+        assert app.router.route("order", None, None, None, None).queue == "celery"
+        app.conf.update(task_routes={"order": "orders"})
+        assert app.router.route("order", None, None, None, None).queue == "orders"
+        assert app.amqp.router.route({}, "order")["queue"].name == "orders"
+        app.conf.task_routes = None
+        assert app.amqp.router.route({}, "order")["queue"].name == "celery"
+
+
+def test_router_of_the_call_decides() -> None:
+    with App("shop", broker="memory://") as app:
+        router = app.amqp.Router()
+        router.routes = [lambda name, *args, **more: "returns"]
+        app.send_task("order", router=router)
+        with app.connection_for_read() as connection:
+            assert connection.SimpleQueue("returns").get(timeout=5).headers["task"] == "order"
+
+
+def test_exhausted_pool_is_a_missing_broker() -> None:
+    with (
+        App("shop", broker="memory://", broker_pool_limit=1, broker_pool_acquire_timeout=0.01) as app,
+        app.producer_or_acquire(),
+        pytest.raises(OperationalError, match="broker_pool_limit"),
+    ):
+        app.producer_or_acquire().__enter__()
+
+
+def test_strategy_of_failover_holds_for_connections_of_the_app() -> None:
+    with App("shop", broker="memory://;memory://", broker_failover_strategy="shuffle") as app:
+        connection = app.connection()
+        assert connection.failover_strategy is connection.failover_strategies["shuffle"]

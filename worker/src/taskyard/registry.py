@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from taskyard.errors import AlreadyRegistered, NotRegistered
+from taskyard.errors import AlreadyRegistered, InvalidTaskError, NotRegistered
 
 if TYPE_CHECKING:
     from taskyard.task import Task
@@ -23,10 +23,24 @@ def __getattr__(name: str) -> Any:
 class Registry(dict[str, "Task[..., Any]"]):
     """name -> Task; a second function under a name is refused, the same one again is fine (reloads)."""
 
+    NotRegistered = NotRegistered
+
+    def regular(self) -> dict[str, Any]:
+        """The tasks that are not marked as periodic."""
+        return self.filter_types("regular")
+
+    def periodic(self) -> dict[str, Any]:
+        """The tasks with `type="periodic"`."""
+        return self.filter_types("periodic")
+
+    def filter_types(self, type: str) -> dict[str, Any]:
+        """The tasks of that type."""
+        return {name: task for name, task in self.items() if getattr(task, "type", "regular") == type}
+
     def register(self, task: Any) -> None:
         """Add a task under its name."""
         if not task.name:
-            raise ValueError(f"the task {task!r} has no name")
+            raise InvalidTaskError(f"the task {task!r} has no name")
         instance: Any = task() if inspect.isclass(task) else task
         known = self.get(instance.name)
         if known is not None and known is not instance and known.origin != instance.origin:

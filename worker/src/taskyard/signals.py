@@ -35,9 +35,13 @@ class Signal:
 
     __slots__ = ("__weakref__", "_connections", "_lock", "name", "providing_args")
 
-    def __init__(self, name: str | None = None, providing_args: Iterable[str] = ()) -> None:
-        self.name = name
-        self.providing_args = set(providing_args)
+    def __init__(
+        self, name: Any = None, providing_args: Iterable[str] | None = (), use_caching: bool = False
+    ) -> None:
+        if name is not None and not isinstance(name, str):
+            name, providing_args = None, name  # as Celery's: the arguments first
+        self.name: str | None = name
+        self.providing_args = set(providing_args or ())
         self._connections: list[_Connection] = []
         # A collected receiver may be removed while its own thread holds the lock.
         self._lock = threading.RLock()

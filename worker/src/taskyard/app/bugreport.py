@@ -25,10 +25,11 @@ def bugreport(app: App) -> str:
     except Exception as error:
         driver, kind = f"unavailable ({error})", "unknown"
     # Monitors look for the Celery that Taskyard stands in for.
-    stands_in = sys.modules.get("celery") is taskyard
-    software = (
-        f"celery:{taskyard.__version__} (taskyard)" if stands_in else f"taskyard:{taskyard.__version__}"
-    )
+    celery = sys.modules.get("celery")
+    stands_in = getattr(celery, "__wrapped__", None) is taskyard
+    software = f"taskyard:{taskyard.__version__}"
+    if stands_in:
+        software = f"celery:{celery.__version__} (taskyard)"  # type: ignore[union-attr]
     results = without_password(app.conf.effective_result_backend() or "disabled")
     return "\n".join(
         [

@@ -6,6 +6,7 @@ change them.  Everything else is sent by `sending.py` without a call of them.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from taskyard.context import current_worker_request
@@ -45,6 +46,8 @@ def send_by_amqp(
     task_id = task_id or new_id()
     options = (router or amqp.router).route(options, route_name, args, kwargs, task)
     take = options.pop
+    if expires is not None:
+        options["expiration"] = _seconds_until(expires, app.now())
     if parent is not None:
         root_id = root_id or parent.root_id or parent.id
         parent_id = parent_id or parent.id
@@ -91,6 +94,16 @@ def send_by_amqp(
     result = (result_cls or app.AsyncResult)(task_id)
     result.ignored = bool(ignore_result)
     return result
+
+
+def _seconds_until(expires: Any, now: datetime) -> float:
+    """The AMQP expiration as kombu takes it; nothing expires in the past."""
+    if isinstance(expires, str):
+        expires = datetime.fromisoformat(expires)
+    if isinstance(expires, datetime):
+        moment = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+        expires = (moment.astimezone(UTC) - now.astimezone(UTC)).total_seconds()
+    return float(max(0, expires))
 
 
 def _listed(value: Any) -> list[Any] | None:

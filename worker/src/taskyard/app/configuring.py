@@ -30,6 +30,7 @@ class Configuring(AppState):
         conf = Settings()
         conf.before_load = self._before_configure
         conf.after_load = self._after_configure
+        conf.after_change = self._setting_changed
         conf.read_config_from(self._read_config)
         return conf
 
@@ -48,7 +49,17 @@ class Configuring(AppState):
             return None
         found = self._source()
         self.conf.reload() if self.conf.configured else self.conf.finalize()
+        self._setting_changed("task_routes")
         return self.conf if found is not None else None
+
+    def _setting_changed(self, name: str) -> None:
+        """Look at task_routes anew, if somebody has looked at it."""
+        if name != "task_routes":
+            return
+        if "amqp" in self.__dict__:
+            self.amqp.flush_routes()
+        elif "router" in self.__dict__:
+            self.router.forget_routes()
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False, namespace: str | None = None

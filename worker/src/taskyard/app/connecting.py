@@ -55,7 +55,8 @@ class Connecting(AppState):
             ssl=conf.broker_use_ssl if ssl is None else ssl,
             login_method=login_method or conf.broker_login_method,
         )
-        for part in ("userid", "password", "virtual_host", "port", "failover_strategy"):
+        _choose_failover(connection, parts.pop("failover_strategy", None) or conf.broker_failover_strategy)
+        for part in ("userid", "password", "virtual_host", "port"):
             value = parts.pop(part, None)
             if value is not None:
                 setattr(connection, part, value)
@@ -80,15 +81,23 @@ class Connecting(AppState):
         if connection is not None:
             yield connection
             return
-        source = (
-            self.pool.acquire(block=True, timeout=self.conf.broker_pool_acquire_timeout)
-            if pool
-            else self.connection_for_write()
-        )
-        with source as acquired:
+        with self._acquire(self.pool) if pool else self.connection_for_write() as acquired:
             yield acquired
 
     default_connection = connection_or_acquire
+
+    def _acquire(self, pool: Any) -> Any:
+        from kombu.exceptions import LimitExceeded
+
+        try:
+            return pool.acquire(block=True, timeout=self.conf.broker_pool_acquire_timeout)
+        except LimitExceeded as error:
+            from taskyard.client.unreachable import BrokerUnreachable
+
+            raise BrokerUnreachable(
+                f"all {pool.limit} connections of the pool are in use (broker_pool_limit), and none became "
+                "free in time (broker_pool_acquire_timeout)"
+            ) from error
 
     @property
     def producer_pool(self) -> Any:
@@ -101,9 +110,7 @@ class Connecting(AppState):
         if producer is not None:
             yield producer
             return
-        with self.producer_pool.acquire(
-            block=True, timeout=self.conf.broker_pool_acquire_timeout
-        ) as acquired:
+        with self._acquire(self.producer_pool) as acquired:
             yield acquired
 
     default_producer = producer_or_acquire
@@ -122,3 +129,13 @@ class Connecting(AppState):
     def select_queues(self, queues: Any = None) -> None:
         """Consume these queues only."""
         self.amqp.queues.select(queues)
+
+
+def _choose_failover(connection: Any, strategy: Any) -> None:
+    """Which of several URLs is next: by the name of one of kombu's ways, or a function."""
+    if strategy is None:
+        return
+    connection.failover_strategy = connection.failover_strategies.get(strategy, strategy)
+    if connection.alt and callable(connection.failover_strategy):
+        connection.cycle = connection.failover_strategy(connection.alt)
+        next(connection.cycle)

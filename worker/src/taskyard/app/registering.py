@@ -42,6 +42,11 @@ class Registering(AppState):
         return self._tasks
 
     @cached_property
+    def _duplicates(self) -> set[str]:
+        """Names of tasks that a warning has named."""
+        return set()
+
+    @cached_property
     def annotations(self) -> Sequence[Any]:
         """The prepared task_annotations."""
         from taskyard.annotations import prepare
@@ -89,8 +94,10 @@ class Registering(AppState):
             if known.function is fun:
                 return known
             if not self.conf.strict:
-                message = f"task name {name!r} is taken by {known.origin}; {origin_of(fun)} is not registered"
-                warnings.warn(DuplicateTaskNameWarning(message), stacklevel=3)
+                if known.function is not None:  # what is registered by its class has none to compare
+                    self._warn_of_duplicate(
+                        name, f"{name!r} is taken by {known.origin}; {origin_of(fun)} is not registered"
+                    )
                 return known
         app: Any = self
         task = make_task(app, fun, resolve(base) or self.Task, {**options, "name": name})
@@ -98,6 +105,11 @@ class Registering(AppState):
         if self.finalized:
             type(task).bind(app)
         return task
+
+    def _warn_of_duplicate(self, name: str, text: str) -> None:
+        if name not in self._duplicates:
+            self._duplicates.add(name)
+            warnings.warn(DuplicateTaskNameWarning(f"task name {text}"), stacklevel=4)
 
     def _take_shared(self, fun: Callable[..., Any], **options: Any) -> TaskClass[..., Any]:
         """A task that belongs to all apps; it takes no name that this app has given already."""
@@ -119,8 +131,9 @@ class Registering(AppState):
         kind._app = self
         known = self._tasks.find(instance.name)
         if known is not None and known.origin != instance.origin and not self.conf.strict:
-            message = f"task name {instance.name!r} was taken by {known.origin}; {instance.origin} has it now"
-            warnings.warn(DuplicateTaskNameWarning(message), stacklevel=2)
+            self._warn_of_duplicate(
+                instance.name, f"{instance.name!r}: {instance.origin} has replaced {known.origin}"
+            )
             self._tasks.unregister(instance.name)
         self._tasks.register(instance)
         if self.finalized:

@@ -220,7 +220,7 @@ class Sending(AppState):
         if not isinstance(args, (list, tuple)):
             raise TypeError(f"task args must be a list or tuple, not {type(args).__name__}")
         if not isinstance(kwargs, dict):
-            raise TypeError(f"task kwargs must be a dict, not {type(kwargs).__name__}")
+            raise TypeError(f"task keyword arguments must be a mapping (a dict), not {type(kwargs).__name__}")
         task = options.get("task_type")
         if task is None:
             task = self._tasks.find(name)

@@ -37,6 +37,7 @@ class AppState:
     Task: Any
     backend: Any
     router: Any
+    amqp: Any
     producer: Any
     confirmed_producer: Any
     thread_oid: Any

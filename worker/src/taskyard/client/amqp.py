@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kombu import Connection, Consumer, Producer, Queue
+from kombu import Connection, Consumer, Producer
 
+from taskyard import signals
 from taskyard.client.queues import Queues, default_exchange, queues_of
-from taskyard.client.routes import as_options, prepare
+from taskyard.client.routes import Router, prepare
 from taskyard.errors import ImproperlyConfigured
 from taskyard.message.protocol import headers_of, iso_date
 
@@ -33,52 +34,6 @@ def utf8dict(values: Mapping[Any, Any], encoding: str = "utf-8") -> dict[str, An
     return {key.decode(encoding) if isinstance(key, bytes) else key: value for key, value in values.items()}
 
 
-class Router:
-    """Routes in Celery's form: options of apply_async in, options with a kombu Queue out."""
-
-    def __init__(self, app: App, queues: Queues | None = None, create_missing: bool | None = None) -> None:
-        self.app = app
-        self.queues = app.router.queues if queues is None else queues
-        self.create_missing = (
-            app.conf.task_create_missing_queues if create_missing is None else create_missing
-        )
-
-    @property
-    def routes(self) -> list[Any]:
-        """The prepared routers of task_routes."""
-        return self.app.router.routes.routers
-
-    def route(
-        self,
-        options: Mapping[str, Any] | str,
-        name: str,
-        args: Any = (),
-        kwargs: Mapping[str, Any] | None = None,
-        task_type: Any = None,
-    ) -> dict[str, Any]:
-        """The options completed by task_routes, or by the default queue."""
-        given = self.expand_destination(options)
-        answer = self.lookup_route(name, args, kwargs, given, task_type)
-        if not answer and "queue" not in given:
-            answer = {"queue": self.app.conf.task_default_queue}
-        chosen = {option: value for option, value in given.items() if value is not None}
-        return {**self.expand_destination(answer or {}), **chosen}
-
-    def lookup_route(
-        self, name: str, args: Any = None, kwargs: Any = None, options: Any = None, task_type: Any = None
-    ) -> dict[str, Any] | None:
-        """What task_routes says about a task, or None."""
-        return self.app.router.routes.lookup(name, args, kwargs, options, task_type) or None
-
-    def expand_destination(self, route: Mapping[str, Any] | str) -> dict[str, Any]:
-        """The route with its queue as a kombu Queue."""
-        options = as_options(route)
-        queue = options.pop("queue", None)
-        if queue:
-            options["queue"] = queue if isinstance(queue, Queue) else self.queues[queue]
-        return options
-
-
 #: What programs put their own in place of, to look at messages or to change them.
 _MESSAGE_METHODS = frozenset({"create_task_message", "as_task_v2", "send_task_message"})
 
@@ -98,6 +53,8 @@ class AMQP:
 
     #: Whether a subclass makes or publishes messages in its own way.
     _own_messages = False
+    _producer_pool: Any = None
+    _router: Router | None = None
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -121,10 +78,14 @@ class AMQP:
     def queues(self, queues: Any) -> None:
         self.app.router.queues = queues if isinstance(queues, Queues) else self.Queues(queues)
 
-    def Queues(self, queues: Any, **options: Any) -> Any:  # noqa: N802  Celery's name
+    def Queues(  # noqa: N802  Celery's name
+        self, queues: Any, create_missing: bool | None = None, **options: Any
+    ) -> Any:
         """Queues with the app's defaults."""
         options.setdefault("autoexchange", self.autoexchange)
-        return queues_of(self.app.conf, queues, **options)
+        return queues_of(
+            self.app.conf, queues, create_missing=create_missing, kind=self.queues_cls, **options
+        )
 
     @property
     def default_queue(self) -> Any:
@@ -143,19 +104,24 @@ class AMQP:
 
     @property
     def router(self) -> Router:
-        """The router in Celery's form."""
-        return self.Router()
+        """The router in Celery's form; another one after `flush_routes`."""
+        if self._router is None:
+            self._router = self.Router()
+        return self._router
 
     def Router(  # noqa: N802  Celery's name
         self, queues: Any = None, create_missing: bool | None = None
     ) -> Router:
         """A router over the app's routes."""
-        return Router(self.app, queues, create_missing)
+        if create_missing is None:
+            create_missing = self.app.conf.task_create_missing_queues
+        return Router(self.routes, queues or self.queues, create_missing, app=self.app)
 
     def flush_routes(self) -> None:
-        """Look at task_routes and task_queues anew."""
+        """Look at task_routes anew."""
         prepare(self.app.conf.task_routes)  # what is wrong is refused before the old routes are dropped
-        self.app.router.forget()
+        self._router = None
+        self.app.router.forget_routes()
 
     # -- consuming and publishing by hand
     def TaskConsumer(  # noqa: N802  Celery's name
@@ -172,13 +138,12 @@ class AMQP:
     @property
     def producer_pool(self) -> Any:
         """kombu's pool of producers for the app's broker."""
-        from kombu.pools import producers
+        from kombu.pools import ProducerPool
 
-        limit = self.app.conf.broker_pool_limit
-        pool = producers[self.app.connection_for_write()]
-        if limit:
-            pool.limit = limit
-        return pool
+        connections, known = self.app.pool, self._producer_pool
+        if known is None or known.connections is not connections:
+            known = self._producer_pool = ProducerPool(connections, limit=self.app.conf.broker_pool_limit)
+        return known
 
     # -- messages
     def create_task_message(self, *args: Any, **options: Any) -> task_message:
@@ -263,22 +228,86 @@ class AMQP:
         return task_message(headers, properties, (args, kwargs, embed), sent)
 
     def send_task_message(
-        self, producer: Any, name: str, message: task_message, headers: Any = None, **options: Any
+        self,
+        producer: Any,
+        name: str,
+        message: task_message,
+        exchange: Any = None,
+        routing_key: str | None = None,
+        queue: Any = None,
+        event_dispatcher: Any = None,
+        retry: bool | None = None,
+        retry_policy: Mapping[str, Any] | None = None,
+        serializer: str | None = None,
+        delivery_mode: Any = None,
+        compression: str | None = None,
+        declare: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        exchange_type: str | None = None,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        **properties: Any,
     ) -> Any:
-        """Publish a message of `as_task_v2` by a kombu Producer, routed as options and settings say."""
+        """Publish a message of `as_task_v2` by a kombu Producer, with the signals and the event task-sent."""
         conf = self.app.conf
-        place = {key: options.pop(key, None) for key in ("queue", "exchange", "routing_key", "priority")}
-        route = self.app.router.route(name, **place)
-        options.setdefault("serializer", conf.task_serializer)
-        options.setdefault("compression", conf.task_compression)
-        options.setdefault("delivery_mode", route.delivery_mode or conf.task_default_delivery_mode)
-        options.setdefault("declare", [] if route.entity is None else [route.entity])
-        if route.priority is not None:
-            options["priority"] = route.priority
-        return producer.publish(
-            message.body,
-            exchange=route.exchange,
-            routing_key=route.routing_key,
-            headers={**message.headers, **(headers or {})},
-            **{**message.properties, **options},
+        all_headers, own, body, sent_event = message
+        all_headers.update(headers or {})
+        own.update(properties)
+        if queue is None and exchange is None:
+            queue = self.default_queue
+        elif isinstance(queue, str):
+            queue = self.queues[queue]
+        place = getattr(queue, "exchange", None)
+        exchange_type = exchange_type or getattr(place, "type", "direct")
+        if exchange_type == "direct" and not (exchange and routing_key):
+            exchange, routing_key = "", queue.name if queue is not None else routing_key
+        elif exchange is None:
+            exchange = (place.name if place is not None else None) or self.default_exchange
+            routing_key = routing_key or queue.routing_key or conf.task_default_routing_key
+        if declare is None and queue is not None and not _is_broadcast(queue):
+            declare = [queue]
+        retry = conf.task_publish_retry if retry is None else retry
+        policy = {**conf.task_publish_retry_policy, **(retry_policy or {})}
+        signals.before_task_publish.send(
+            sender=name,
+            body=body,
+            exchange=exchange,
+            routing_key=routing_key,
+            declare=declare,
+            headers=all_headers,
+            properties=own,
+            retry_policy=policy,
         )
+        sent = producer.publish(
+            body,
+            exchange=exchange,
+            routing_key=routing_key,
+            serializer=serializer or conf.task_serializer,
+            compression=compression or conf.task_compression,
+            retry=retry,
+            retry_policy=policy,
+            delivery_mode=(
+                delivery_mode or getattr(place, "delivery_mode", None) or conf.task_default_delivery_mode
+            ),
+            declare=declare,
+            headers=all_headers,
+            timeout=timeout,
+            confirm_timeout=confirm_timeout,
+            **own,
+        )
+        signals.after_task_publish.send(
+            sender=name, body=body, headers=all_headers, exchange=exchange, routing_key=routing_key
+        )
+        if sent_event:
+            sent_event.update(
+                queue=getattr(queue, "name", None),
+                exchange=getattr(exchange, "name", exchange),
+                routing_key=routing_key,
+            )
+            dispatcher = event_dispatcher or self.app.events.Dispatcher(enabled=False)
+            dispatcher.publish("task-sent", sent_event, producer, retry=retry, retry_policy=policy)
+        return sent
+
+
+def _is_broadcast(queue: Any) -> bool:
+    return type(queue).__name__ == "Broadcast"

@@ -124,16 +124,20 @@ class Queues(dict[str, Any]):
         return "\n".join((pad if number or indent_first else "") + line for number, line in enumerate(lines))
 
 
-def queues_of(settings: Settings, queues: Any = None, **options: Any) -> Queues:
+def queues_of(
+    settings: Settings, queues: Any = None, *, kind: type[Queues] = Queues, **options: Any
+) -> Queues:
     """The queues that the settings (or `queues` instead of task_queues) describe."""
     exchange = default_exchange(settings)
     routing_key = settings.task_default_routing_key or settings.task_default_queue
     declared = settings.task_queues if queues is None else queues
     if not declared and settings.task_default_queue:
-        kind = settings.task_default_queue_type
-        if kind not in (None, *_TYPES):
-            raise ImproperlyConfigured(f"task_default_queue_type must be classic or quorum, not {kind!r}")
-        arguments = {"x-queue-type": "quorum"} if kind == "quorum" else None
+        queue_type = settings.task_default_queue_type
+        if queue_type not in (None, *_TYPES):
+            raise ImproperlyConfigured(
+                f"task_default_queue_type must be classic or quorum, not {queue_type!r}"
+            )
+        arguments = {"x-queue-type": "quorum"} if queue_type == "quorum" else None
         declared = [
             Queue(
                 settings.task_default_queue,
@@ -142,7 +146,7 @@ def queues_of(settings: Settings, queues: Any = None, **options: Any) -> Queues:
                 queue_arguments=arguments,
             )
         ]
-    return Queues(
+    return kind(
         declared,
         exchange,
         **{

@@ -55,6 +55,11 @@ class Router:
         self._remembered.clear()
         self._queues = self._routes = None
 
+    def forget_routes(self) -> None:
+        """Look at task_routes anew; queues stay as they are."""
+        self._remembered.clear()
+        self._routes = None
+
     @property
     def queues(self) -> Queues:
         """The app's queues."""

@@ -13,7 +13,7 @@ from fnmatch import translate
 from importlib import import_module
 from typing import Any
 
-from taskyard.errors import ImproperlyConfigured
+from taskyard.errors import ImproperlyConfigured, QueueNotFound
 
 Options = dict[str, Any]
 #: Answers with options of apply_async, with the name of a queue, or with None.
@@ -89,11 +89,68 @@ class Routes:
         task: Any = None,
     ) -> Options:
         """The first answer, as options; empty when no router has one."""
-        for router in self.routers:
-            answer = router(name, args, kwargs or {}, dict(options or {}), task=task)
-            if answer is not None:
-                return as_options(answer)
-        return {}
+        return answer_of(self.routers, name, args, kwargs, options, task)
+
+
+def answer_of(
+    routers: Iterable[RouterFunction], name: str, args: Any, kwargs: Any, options: Any, task: Any
+) -> Options:
+    """The first answer of the routers, as options; empty when none has one."""
+    for router in routers:
+        answer = router(name, args, kwargs or {}, dict(options or {}), task=task)
+        if answer is not None:
+            return as_options(answer)
+    return {}
+
+
+class Router:
+    """Routes in Celery's form: options of apply_async in, options with a kombu Queue out."""
+
+    def __init__(
+        self, routes: Any = None, queues: Any = None, create_missing: bool = False, app: Any = None
+    ) -> None:
+        self.app = app
+        self.queues = {} if queues is None else queues
+        self.routes = [] if routes is None else routes
+        self.create_missing = create_missing
+
+    def route(
+        self,
+        options: Mapping[str, Any] | str,
+        name: str,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        task_type: Any = None,
+    ) -> Options:
+        """The options completed by the routes, or by the default queue."""
+        given = self.expand_destination(options)
+        answer = self.lookup_route(name, args, kwargs, given, task_type)
+        if not answer and "queue" not in given:
+            answer = {"queue": self.app.conf.task_default_queue}
+        chosen = {option: value for option, value in given.items() if value is not None}
+        return {**self.expand_destination(answer or {}), **chosen}
+
+    def lookup_route(
+        self, name: str, args: Any = None, kwargs: Any = None, options: Any = None, task_type: Any = None
+    ) -> Options | None:
+        """What the routes say about a task, or None."""
+        return answer_of(self.routes, name, args, kwargs, options, task_type) or None
+
+    def expand_destination(self, route: Mapping[str, Any] | str) -> Options:
+        """The route with its queue as a kombu Queue."""
+        options = as_options(route)
+        queue = options.pop("queue", None)
+        if queue:
+            options["queue"] = queue if _is_queue(queue) else self._queue(queue)
+        return options
+
+    def _queue(self, name: str) -> Any:
+        try:
+            return self.queues[name]
+        except QueueNotFound:
+            raise
+        except KeyError:
+            raise QueueNotFound(f"Queue {name!r} missing from task_queues") from None
 
 
 def prepare(setting: Any) -> list[RouterFunction]:

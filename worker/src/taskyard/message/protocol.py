@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import dump_json, loads
@@ -31,8 +31,7 @@ class TaskMessage:
     publishing: dict[str, Any] | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What the worker's parent needs of a message's headers, checked."""
 
     id: str
@@ -76,7 +75,7 @@ def headers_of(
     replaced_task_nesting: int = 0,
     stamped_headers: list[str] | None = None,
     stamps: dict[str, Any] | None = None,
-    levels: int = LEVELS,
+    levels: int | None = LEVELS,
 ) -> dict[str, Any]:
     """All headers that Celery 5.7 sends, in its order."""
     return {
@@ -117,23 +116,28 @@ def iso_date(value: datetime | float | str | None, what: str) -> str | None:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return (datetime.now(UTC) + timedelta(seconds=value)).isoformat()
+        try:
+            return (datetime.now(UTC) + timedelta(seconds=value)).isoformat()
+        except OverflowError:
+            raise ValueError(f"{what} of {value!r} seconds is out of range") from None
     raise TypeError(f"{what} must be a datetime or seconds, not {type(value).__name__}")
 
 
 def read_envelope(headers: dict[str, Any]) -> Envelope:
     """Check the headers of a protocol 2 message; MalformedMessage names the first that is wrong."""
-    name, task_id = headers.get("task"), headers.get("id")
+    get = headers.get
+    name, task_id = get("task"), get("id")
     if not isinstance(name, str) or not name:
         raise MalformedMessage(f"header 'task' must be a name, not {name!r:.80}")
     if not isinstance(task_id, str) or not task_id:
         raise MalformedMessage(f"header 'id' must be a task id, not {task_id!r:.80}")
-    eta, expires = headers.get("eta"), headers.get("expires")
-    hard, soft = _limits(headers.get("timelimit"))
-    if not isinstance(headers.get("retries") or 0, int):
+    eta, expires = get("eta"), get("expires")
+    limits = get("timelimit")
+    hard, soft = _NO_LIMITS if limits == _NO_LIMITS else _limits(limits)
+    retries = get("retries") or 0
+    if not isinstance(retries, int):
         raise MalformedMessage(f"header 'retries' must be a number, not {headers['retries']!r:.80}")
-    count = headers.get("x-delivery-count")
-    own_count = headers.get("x-taskyard-deliveries")
+    count, own_count = get("x-delivery-count"), get("x-taskyard-deliveries")
     deliveries = 0
     if count is not None or own_count is not None:
         deliveries = max(each if isinstance(each, int) else 0 for each in (count, own_count))
@@ -145,8 +149,11 @@ def read_envelope(headers: dict[str, Any]) -> Envelope:
         hard,
         soft,
         deliveries,
-        headers.get("retries") or 0,
+        retries,
     )
+
+
+_NO_LIMITS = [None, None]
 
 
 def _moment(value: object, header: str) -> float:

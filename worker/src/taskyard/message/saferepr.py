@@ -13,15 +13,15 @@ LEVELS = 3
 
 
 @cache
-def _cutter(levels: int) -> Repr:
+def _cutter(levels: int | None) -> Repr:
     made = Repr()
-    made.maxlevel = levels
+    made.maxlevel = levels or 1_000
     made.maxtuple = made.maxlist = made.maxdict = made.maxset = 32
     made.maxstring = made.maxother = 128
     return made
 
 
-def safe_repr(value: Any, limit: int = LIMIT, levels: int = LEVELS) -> str:
+def safe_repr(value: Any, limit: int = LIMIT, levels: int | None = LEVELS) -> str:
     """repr() that is bounded in length and depth and never raises."""
     try:
         text = repr(value) if _small(value) else _cutter(levels).repr(value)
