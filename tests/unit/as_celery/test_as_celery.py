@@ -24,13 +24,23 @@ def test_the_modules_are_the_very_same_and_keep_their_own_names() -> None:
         assert registry is celery.app.registry
         assert builtins.__name__.startswith("taskyard.")
         import taskyard.registry, taskyard.task
-        assert celery is taskyard
+        assert celery.app is taskyard.app
         assert Celery is Same is taskyard.App
         assert celery.app.task.Task is taskyard.Task
         assert celery.app.registry is taskyard.registry
         assert taskyard.task.__spec__.name == "taskyard.task"
         assert taskyard.task.__name__ == "taskyard.task"
-        assert celery.VERSION[:2] == (5, 7)
+        assert celery.VERSION[:2] == celery.version_info[:2] == (5, 7)
+        assert celery.__version__ == "5.7.0"
+        assert taskyard.__version__ != celery.__version__
+        assert not hasattr(taskyard, "VERSION")
+        from importlib.util import find_spec
+        assert find_spec("celery").name == "celery"
+        from unittest import mock
+        with mock.patch("celery.current_app") as patched:
+            assert taskyard.current_app is celery.current_app is patched
+        assert celery.current_app is taskyard.current_app is not patched
+        assert "chain" in dir(celery)
         assert "software -> celery:5.7" in Celery().bugreport()
     """)
 

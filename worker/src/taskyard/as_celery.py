@@ -1,7 +1,8 @@
 """`import celery` finds Taskyard: for code that says `celery` and cannot be changed.
 
 `install()` before the first `import celery` (or `taskyard --as-celery ...`) makes `celery.x.y` the very
-module `taskyard.x.y`; `MODULES` holds the paths that differ.  A name that Taskyard lacks is an ImportError,
+module `taskyard.x.y`; `MODULES` holds the paths that differ, and `celery`
+itself has Celery's version.  A name that Taskyard lacks is an ImportError,
 never the real Celery, even where it is installed.  With it go Celery's defaults where Taskyard's differ, see
 `DEFAULTS`.
 """
@@ -14,7 +15,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Celery's module paths that are not Taskyard's with another first name; what stands below one goes along.
 MODULES: Mapping[str, str] = MappingProxyType(
@@ -107,14 +108,11 @@ def install() -> None:
             f"celery was imported from {getattr(loaded, '__file__', 'elsewhere')} already: "
             "call taskyard.as_celery.install() before the first import of celery"
         )
-    import taskyard
     from taskyard import settings
 
     use_defaults = getattr(settings, "use_celery_defaults", None)
     if use_defaults is not None:
         use_defaults(DEFAULTS)
-    version = ".".join(map(str, CELERY_VERSION[:3]))
-    vars(taskyard).update(VERSION=CELERY_VERSION, version_info=CELERY_VERSION, __version__=version)
     _take_einfo_for_billiards()
     sys.meta_path.insert(0, _Finder())
     sys.meta_path.append(_LastResort())
@@ -140,6 +138,40 @@ def module_of(name: str) -> str:
     return MODULES[head] + tail
 
 
+class _Top(ModuleType):
+    """`celery` itself: taskyard in all but its version, which code compares with Celery's."""
+
+    def __init__(self, module: ModuleType) -> None:
+        super().__init__("celery", module.__doc__)
+        own = {
+            name: value for name, value in vars(module).items() if name in ("__file__", "__path__", "__all__")
+        }
+        version = ".".join(map(str, CELERY_VERSION[:3]))
+        vars(self).update(own, VERSION=CELERY_VERSION, version_info=CELERY_VERSION, __version__=version)
+        vars(self)["__wrapped__"] = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["__wrapped__"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) or name in _MODULE_ATTRIBUTES:
+            super().__setattr__(name, value)
+        else:
+            setattr(vars(self)["__wrapped__"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(vars(self)["__wrapped__"], name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*vars(self), *self.__all__, *dir(vars(self)["__wrapped__"])})
+
+
+#: What the import system writes into a module.
+_MODULE_ATTRIBUTES = frozenset(
+    {"__spec__", "__loader__", "__package__", "__path__", "__file__", "__cached__"}
+)
+
+
 class _Finder(MetaPathFinder):
     """Answers for `celery` and all below it; all other names are left to the finders after it."""
 
@@ -163,6 +195,8 @@ class _Finder(MetaPathFinder):
             if not hasattr(module, missing):
                 source, _, attribute = place.partition(":")
                 setattr(module, missing, getattr(import_module(source), attribute))
+        if fullname == "celery":
+            module = _Top(module)
         return ModuleSpec(fullname, _Alias(module), is_package=hasattr(module, "__path__"))
 
 
@@ -194,4 +228,5 @@ class _Alias(Loader):
         return self._module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # the import system has just put the alias's there
+        if self._spec is not None:
+            module.__spec__ = self._spec  # the import system has just put the alias's there
