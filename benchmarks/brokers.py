@@ -69,8 +69,7 @@ class RabbitMQ:
         return self._server.url(name)
 
     def cpu(self) -> float:
-        process = self._server._process
-        return sum(map(cpu_of, family(process.pid))) if process else 0.0
+        return sum(map(cpu_of, family(self._server.pid)))
 
     def version(self) -> str:
         return self._server.ctl("version").strip()

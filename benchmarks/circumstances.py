@@ -8,11 +8,12 @@ def circumstances(raw: Raw) -> str:
     machine = raw["machine"]
     brokers = ", ".join(f"{name} {version}" for name, version in raw["brokers"].items())
     rounds = len(raw["rounds"])
-    loads = ", ".join(str(each["load"][0]) for each in raw["rounds"])
+    busy = ", ".join(str(each["busy"]) for each in raw["rounds"])
     return (
         f"Measured {raw['started'][:10]} at revision `{raw['revision']}` on "
         f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}, {brokers}; "
         f"{rounds} {'round' if rounds == 1 else 'rounds'}, {raw['plan']['tasks']:,} tasks; "
-        f"load average before each round: {loads}; it took {raw['minutes']} minutes."
+        f"load average at the beginning {raw['rounds'][0]['load'][0]}, processors that other "
+        f"programs kept busy before each round: {busy}; it took {raw['minutes']} minutes."
     )

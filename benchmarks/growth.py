@@ -17,7 +17,7 @@ from benchmarks import growth_table
 from benchmarks.brokers import Redis
 from benchmarks.entrants import Entrant
 from benchmarks.environments import ROOT, python_of, versions_of
-from benchmarks.machine import load, machine, revision
+from benchmarks.machine import before, load, machine, revision
 from benchmarks.process_tree import Tree
 from benchmarks.report import RESULTS
 from benchmarks.session import BenchError, Session
@@ -72,7 +72,7 @@ def etas(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
         worker = session.worker()
         session.until(lambda: len(session.done()) > 0, LIMIT, "the task behind the others")
         seconds = monotonic() - began
-        return {"seconds": seconds, "pss": worker.pss(), **session.order("ask", 50)}
+        return {"seconds": seconds, "pss": worker.pss(), "trips": session.order("ask", 50)["trips"]}
 
 
 def revokes(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
@@ -129,8 +129,8 @@ def run(rounds: int, only: str) -> dict[str, Any]:
         raw["brokers"] = {"redis": broker.version()}
         for number in range(rounds):
             found: list[dict[str, Any]] = []
-            raw["rounds"].append({"load": load(), "measurements": found})
-            print(f"round {number + 1} of {rounds}, load {load()[0]}", flush=True)
+            raw["rounds"].append({**before(), "measurements": found})
+            print(f"round {number + 1} of {rounds}", flush=True)
             for row, take in measurements():
                 if not row.startswith(only):
                     continue

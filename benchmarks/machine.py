@@ -4,7 +4,12 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from time import sleep
 
+from benchmarks.process_tree import cpu_of_machine
+
+#: Seconds of looking, and processors that others may use without harm.
+SAMPLE, CALM = 2.0, 0.2
 _HERE = Path(__file__).parent
 
 
@@ -23,6 +28,19 @@ def machine() -> dict[str, object]:
 def load() -> list[float]:
     """The load average of the last 1, 5 and 15 minutes."""
     return [round(each, 2) for each in os.getloadavg()]
+
+
+def before() -> dict[str, object]:
+    """How busy others keep the machine while nothing of ours runs; said when it is more than calm.
+
+    The load average of a second round has the first one in it, `busy` has not: processors in use, of 2 s.
+    """
+    began, load_then = cpu_of_machine(), load()
+    sleep(SAMPLE)
+    busy = round((cpu_of_machine() - began) / SAMPLE, 2)
+    if busy > CALM:
+        print(f"other programs keep {busy} processors busy: the figures are of little use", flush=True)
+    return {"load": load_then, "busy": busy}
 
 
 def revision() -> str:

@@ -20,14 +20,11 @@ from benchmarks import measure
 from benchmarks.brokers import RabbitMQ, Redis
 from benchmarks.entrants import BOTH, ENTRANTS, Entrant, chosen
 from benchmarks.environments import ROOT, python_of, versions_of
-from benchmarks.machine import load, machine, revision
+from benchmarks.machine import before, load, machine, revision
 from benchmarks.report import RESULTS, write
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.tiers import install_servers
-
-#: More runnable processes than this before a round make its figures doubtful.
-CALM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +123,10 @@ def run(plan: Plan, only: frozenset[str]) -> dict[str, Any]:
         rabbitmq = RabbitMQ(stack.enter_context(RabbitMQServer(management=False)), redis)
         raw["brokers"] = {"redis": redis.version(), "rabbitmq": rabbitmq.version()}
         for number in range(plan.rounds):
-            before = load()
-            print(f"round {number + 1} of {plan.rounds}, load {before[0]}", flush=True)
-            if before[0] > CALM:
-                print("  other programs keep this machine busy: the figures are of little use", flush=True)
+            print(f"round {number + 1} of {plan.rounds}", flush=True)
+            state = before()
             found = [measured(each) for each in one_round(plan, number, redis, rabbitmq, only)]
-            raw["rounds"].append({"load": before, "measurements": found})
+            raw["rounds"].append({**state, "measurements": found})
     if plan.loss:
         print("loss after SIGKILL, all at the same time", flush=True)
         raw["loss"] = losses(only)

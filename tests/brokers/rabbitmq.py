@@ -38,6 +38,12 @@ class RabbitMQServer:
         """The URL of the management API with credentials."""
         return f"http://{user}:{quote(password, safe='')}@127.0.0.1:{self.management_port}"
 
+    @property
+    def pid(self) -> int:
+        """The process id of the script that runs the node."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> "RabbitMQServer":
         """Start the node and wait until it takes connections (a few seconds)."""
         plugins = "[rabbitmq_management]." if self.management else "[]."

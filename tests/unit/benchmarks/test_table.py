@@ -27,7 +27,7 @@ def raw(*rounds: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         "entrants": {"taskyard": "defaults", "rival": "tuned"},
         "shares": {"taskyard": 1.0, "rival": 0.5},
         "versions": {"taskyard": {"kombu": "5"}, "rival": {"rival": "1.2"}},
-        "rounds": [{"load": [0.25], "measurements": each} for each in rounds],
+        "rounds": [{"load": [0.25], "busy": 0.1, "measurements": each} for each in rounds],
         **more,
     }
 
@@ -48,7 +48,12 @@ def test_the_best_of_a_row_is_bold_and_named_as_the_winner() -> None:
 
 def test_circumstances_settings_and_versions_are_said() -> None:
     text = markdown(raw(*TWO))
-    for part in ("load average before each round: 0.25, 0.25", "`abc`", "- rival: tuned; 50% of the tasks"):
+    for part in (
+        "load average at the beginning 0.25",
+        "kept busy before each round: 0.1, 0.1;",
+        "`abc`",
+        "- rival: tuned; 50% of the tasks",
+    ):
         assert part in text
     assert "rival 1.2" in text
 
