@@ -23,7 +23,7 @@ def round_trips(url: str, settings: dict[str, Any], start_routed: StartRouted, c
     worker = start_routed(url, settings)
     wait_until(lambda: len(worker.ran()) == count or worker.ended())
     assert not worker.ended()
-    app.send_task("routing_jobs.mark", ("later",), countdown=2)
+    app.send_task("routing_jobs.mark", ("later",), countdown=1)
     wait_until(lambda: len(worker.ran()) == count + 1)
     assert worker.stop() == 0
 

@@ -56,10 +56,13 @@ def _sentinel_pool(redis: Any, parts: list[str], conf: Settings, overrides: dict
     for name in ("host", "port"):
         common.pop(name)
     tls = common.pop("connection_class", None) is not None
+    retry = import_module(f"{redis.__name__}.retry").Retry
+    # A Sentinel that does not answer is not asked again for seconds: the next one is.
+    once = {"retry": retry(import_module("redis.backoff").NoBackoff(), 0)}
     watchers = sentinel.Sentinel(
         hosts,
         min_other_sentinels=options.get("min_other_sentinels", 0),
-        sentinel_kwargs=options.get("sentinel_kwargs"),
+        sentinel_kwargs={**once, **(options.get("sentinel_kwargs") or {})},
     )
     return sentinel.SentinelConnectionPool(master, watchers, ssl=tls, **common)
 

@@ -213,6 +213,18 @@ class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[mis
 
     from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "dead_letters")
 
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        # A Sentinel that does not answer is not asked again for seconds: the next one is.
+        own = getattr(self, "sentinel_kwargs", None)
+        if own is None:
+            given = self._connparams(asynchronous).items()
+            own = {name: value for name, value in given if name.startswith("socket_")}
+        self.sentinel_kwargs = {"retry": Retry(NoBackoff(), 0), **own}
+        return super()._sentinel_managed_pool(asynchronous)
+
 
 class SentinelTransport(Transport):
     """The transport for ``sentinel://`` URLs; ``master_name`` is a transport option."""
