@@ -13,7 +13,8 @@ CLIENT = {
     "client.confirming", "client.producer", "client.router", "client.routes", "context", "errors",
     "local", "message", "message.codec", "message.identity", "message.protocol", "message.saferepr",
     "registry", "request_stack", "settings", "settings.check", "settings.names", "settings.options",
-    "settings.settings", "settings.source", "shared", "signals", "task",
+    "settings.settings", "settings.source", "shared", "signals", "task", "task.binding", "task.checking",
+    "task.hooks", "task.making", "task.retrying", "task.task",
 }  # fmt: skip
 
 #: All that a worker's parent and children on a plain Redis run through before their first task ends.
