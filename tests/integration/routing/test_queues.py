@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -14,7 +15,8 @@ from taskyard import App
 from taskyard.broker.connection import connect
 from taskyard.broker.inventory import ready
 from taskyard.canvas import chain, chord
-from taskyard.errors import ChordError
+from taskyard.errors import BrokerError, ChordError
+from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.vhost import Vhost
 from tests.integration.routing.conftest import StartRouted
 from tests.integration.worker.harness import Broker, wait_until
@@ -206,3 +208,39 @@ def test_a_part_that_expires_in_rabbitmq_does_not_hang_its_chord(
         with pytest.raises(ChordError, match="expired"):
             each.get(timeout=60, follow_parents=False)
     assert alone.state == "PENDING"  # RabbitMQ drops it, as it does for Celery
+
+
+@pytest.mark.rabbitmq
+def test_what_rabbitmq_refuses_is_an_error_where_it_confirms(amqp_broker: Broker) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    queues = {"celery": {"queue_arguments": full}}
+    app = App("client", broker=amqp_broker.url, task_queues=queues)
+    careful = App(
+        "client",
+        broker=amqp_broker.url,
+        task_queues=queues,
+        broker_transport_options={"confirm_publish": True},
+    )
+    app.send_task("fits", confirmed=True)
+    app.send_task("is dropped without a word, as by Celery")
+    with pytest.raises(BrokerError):
+        app.send_task("refused", confirmed=True)
+    with pytest.raises(BrokerError, match="refused 2 of 2"):
+        app.send_tasks([("refused",), ("refused",)])
+    with pytest.raises(BrokerError):
+        careful.send_task("refused")
+    assert size(amqp_broker.url, "celery") == 1
+
+
+@pytest.mark.rabbitmq
+def test_heartbeats_tell_of_a_rabbitmq_that_stands_still(
+    rabbitmq_server: RabbitMQServer, amqp_broker: Broker, start_routed: StartRouted
+) -> None:
+    worker = start_routed(amqp_broker, {"broker_heartbeat": 2})
+    rabbitmq_server.signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: "lost the connection" in worker.text(), timeout=45)
+    finally:
+        rabbitmq_server.signal(signal.SIGCONT)
+    App("client", broker=amqp_broker.url).send_task("routing_jobs.mark", ("after",))
+    wait_until(lambda: worker.ran() == ["w0 after"])
