@@ -135,7 +135,7 @@ def _run_together(
     exclude.write_text("\n".join(pattern for pattern, _ in exclusions(arrangement)))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CELERY"))},
-        **servers.addresses(arrangement.broker),
+        **servers.addresses(arrangement.broker, arrangement.results),
         "CONFORMANCE_CLIENT": arrangement.client,
         "CONFORMANCE_REPORT": str(report),
         "CONFORMANCE_EXCLUDE": str(exclude),
