@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.harness.program import Program, wait_until
 
 APP = """
-from taskyard import App
+from taskyard import App, signals
 app = App("beaten", broker="sqlite:///broker.db")
 
 @app.on_after_configure.connect
@@ -18,7 +24,12 @@ def periodic(sender, **kwargs):
 
 @app.task
 def tick(what):
-    pass
+    print(f"ticked {what}")
+
+@signals.beat_init.connect
+@signals.beat_embedded_init.connect
+def begun(signal, sender, **kwargs):
+    print(f"signal {signal.name} {type(sender).__name__}", flush=True)
 """
 
 
@@ -39,3 +50,36 @@ def test_tasks_are_sent_until_it_is_stopped(tmp_path: Path) -> None:
         finally:
             assert program.stop() == 0, program.text()
     assert json.loads((tmp_path / "pasts").read_text())["tick"][1] == ticks()
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Program]:
+    (tmp_path / "beaten.py").write_text(APP)
+    log = tmp_path / "log"
+    log.touch()
+    arguments = ["worker", "-B", "-c", "1", "-s", "pasts-%n", "-n", "w@h", "--loglevel=info"]
+    program = Program([sys.executable, "-m", "taskyard.cli.main", "-A", "beaten", *arguments], tmp_path, log)
+    yield program
+    if program.process.poll() is None:
+        program.stop()
+
+
+def test_a_worker_with_a_scheduler_of_its_own(worker: Program, tmp_path: Path) -> None:
+    def scheduler() -> int | None:
+        """Its process: the child that holds no socket of the pool is found by what it logs."""
+        found = re.findall(r"Beat: process (\d+)", worker.text())
+        return int(found[-1]) if found else None
+
+    wait_until(lambda: worker.text().count("ticked x") >= 2, what="two ticks have run")
+    text = worker.text()
+    assert text.index("signal beat_init Service") < text.index("signal beat_embedded_init Service")
+    assert "INFO/Beat] Scheduler: Sending due task tick" in text
+    first = wait_until(scheduler, what="its process")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: scheduler() != first, what="another one")
+    ticked = worker.text().count("ticked x")
+    wait_until(lambda: worker.text().count("ticked x") > ticked, what="another tick")
+    second = scheduler()
+    assert worker.stop() == 0
+    assert not Path(f"/proc/{second}").exists()
+    assert json.loads((tmp_path / "pasts-w").read_text())["tick"][1] > 2

@@ -13,12 +13,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from select import select
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
+from taskyard.errors import ImproperlyConfigured
 from taskyard.schedules import crontab, maybe_schedule
 
 if TYPE_CHECKING:
@@ -181,10 +183,12 @@ class Service:
         # Not an Event: a signal's handler that sets one may wait for a lock of the code it interrupted.
         self._heard, self._bell = os.pipe()
 
-    def start(self) -> None:
-        """Tick until `stop`."""
+    def start(self, embedded: bool = False) -> None:
+        """Tick until `stop`; `embedded` in the process of a worker (-B)."""
         if signals.beat_init:
             signals.beat_init.send(sender=self)
+        if embedded and signals.beat_embedded_init:
+            signals.beat_embedded_init.send(sender=self)
         self.scheduler.sync()
         try:
             while not select([self._heard], [], [], self.scheduler.tick())[0]:
@@ -195,6 +199,25 @@ class Service:
     def stop(self) -> None:
         """End after the current tick; callable from a signal handler."""
         os.write(self._bell, b"!")
+
+
+def scheduler_maker(
+    app: App, kind: str | None = None, *, filename: str | None = None, max_interval: float | None = None
+) -> Callable[[], Scheduler]:
+    """What makes the scheduler that the arguments or the settings name; ImproperlyConfigured if there is
+    none of that name.
+    """
+    from taskyard.app.registering import resolve
+
+    name = kind or app.conf.beat_scheduler
+    options: dict[str, Any] = {"max_interval": max_interval}
+    if filename:
+        options["filename"] = filename
+    try:
+        found = resolve(name)
+    except (ImportError, AttributeError) as error:
+        raise ImproperlyConfigured(f"the scheduler {name} cannot be found: {error}") from error
+    return partial(found, app, **options)
 
 
 def _called(value: Any) -> Any:

@@ -21,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send what is due until TERM or INT; returns the exit code."""
-    from taskyard.app.registering import resolve
-    from taskyard.beat import Service
+    from taskyard.beat import Service, scheduler_maker
     from taskyard.broker.connection import without_password
     from taskyard.cli.find_app import find_app
     from taskyard.log import LogOptions, setup_logging
@@ -32,12 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     for _, error in import_modules.send(sender=app):
         if isinstance(error, Exception):
             raise ImproperlyConfigured(f"importing the tasks failed: {type(error).__name__}: {error}")
-    options = {"max_interval": arguments.max_interval}
-    if arguments.schedule:
-        options["filename"] = arguments.schedule
+    make = scheduler_maker(
+        app, arguments.scheduler, filename=arguments.schedule, max_interval=arguments.max_interval
+    )
     try:
-        kind = resolve(arguments.scheduler or app.conf.beat_scheduler)
-        scheduler = kind(app, **options)
+        scheduler = make()
     except (ImportError, AttributeError, TypeError, KeyError, OSError) as error:
         raise ImproperlyConfigured(f"the scheduler cannot be started: {error!r}") from error
     setup_logging(LogOptions.from_settings(app.conf, level=arguments.loglevel, file=arguments.logfile))

@@ -38,7 +38,20 @@ def _add_worker(group: argparse._ArgumentGroup) -> None:
         choices=("default", "fair"),
         help="accepted for Celery's command lines: tasks always go to a free process",
     )
-    add("-B", "--beat", action="store_true", help=argparse.SUPPRESS)
+    add(
+        "-B",
+        "--beat",
+        action="store_true",
+        help="run the scheduler too, for a worker that has no other beside it",
+    )
+    add(
+        "-s",
+        "--schedule",
+        "--schedule-filename",
+        metavar="FILE",
+        help="with -B: where it is kept when entries ran last",
+    )
+    add("--scheduler", metavar="CLASS", help="with -B: the scheduler, as module:Class")
 
 
 def _add_queues(group: argparse._ArgumentGroup) -> None:

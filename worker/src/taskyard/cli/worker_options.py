@@ -117,8 +117,9 @@ def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
     from taskyard.worker.options import Options, grace_from_environment
 
     conf = app.conf
-    if arguments.beat:
-        raise ImproperlyConfigured("-B: a scheduler inside of a worker is not available; run beat by itself")
+    for name, value in (("--schedule", arguments.schedule), ("--scheduler", arguments.scheduler)):
+        if value and not arguments.beat:
+            raise ImproperlyConfigured(f"{name} is for a worker with a scheduler: add -B")
     pool = pool_name(arguments.pool or conf.worker_pool)
     asked = arguments.concurrency or conf.worker_concurrency
     if asked == "auto":
@@ -166,6 +167,7 @@ def options_from(arguments: argparse.Namespace, app: App, node: str) -> Options:
         app=reference(app, arguments.app),
         imports=tuple(_names(arguments.include or "")),
         user=getattr(arguments, "user", {}),
+        scheduler=_scheduler(arguments, app, node),
     )
 
 
@@ -175,6 +177,14 @@ def _prefetch_multiplier(arguments: argparse.Namespace, conf: Settings) -> int:
     given = arguments.prefetch_multiplier
     multiplier = conf.worker_prefetch_multiplier if given is None else given
     return multiplier or _NO_LIMIT
+
+
+def _scheduler(arguments: argparse.Namespace, app: App, node: str) -> Any:
+    if not arguments.beat:
+        return None
+    from taskyard.beat import scheduler_maker
+
+    return scheduler_maker(app, arguments.scheduler, filename=expand_node(arguments.schedule, node))
 
 
 def _limits(

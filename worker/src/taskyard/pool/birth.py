@@ -85,11 +85,7 @@ class Cradle:
     def _in_child(self, theirs: socket.socket, board: Board, parent: int) -> None:
         name_process(f"{_NAME}-{self._count}")
         try:
-            # Numbers stay taken (by /dev/null), so that an inherited object that closes itself closes
-            # nothing else.
-            null = os.open(os.devnull, os.O_RDWR)
-            for fd in open_fds() - self._inherited - {theirs.fileno(), null}:
-                os.dup2(null, fd)
+            let_go(self._inherited | {theirs.fileno()})
         except OSError:
             os._exit(1)
         from taskyard.pool.child import child_main
@@ -114,6 +110,17 @@ class Cradle:
         finally:
             for fd in (theirs.fileno(), board.fileno()):
                 os.set_inheritable(fd, False)
+
+
+def let_go(keep: set[int]) -> None:
+    """Let go of all files that this process has inherited, but those.
+
+    Their numbers stay taken (by /dev/null), so that an inherited object that closes itself closes nothing
+    else.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in open_fds() - keep - {null}:
+        os.dup2(null, fd)
 
 
 def open_fds() -> set[int]:

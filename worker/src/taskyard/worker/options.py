@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,8 @@ class Options:
     log: dict[str, Any] | None = None
     #: The app's own options (app.user_options), by name.
     user: dict[str, Any] = field(default_factory=dict)
+    #: Makes the scheduler that runs beside the pool (-B).
+    scheduler: Callable[[], Any] | None = None
 
 
 def grace_from_environment() -> float | None:

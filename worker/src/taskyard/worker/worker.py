@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.broker.link import Link
     from taskyard.worker.autoscale import Autoscaler
+    from taskyard.worker.embedded_beat import EmbeddedBeat
     from taskyard.worker.endpoint import Endpoint
 
 __all__ = ["Options", "Worker", "grace_from_environment"]
@@ -68,6 +69,7 @@ class Worker:
         self.restart_wanted = False
         self.autoscaler: Autoscaler | None = None
         self._endpoint: Endpoint | None = None
+        self._beat: EmbeddedBeat | None = None
         self._drain_wanted = starts_drained()
         self._limits: dict[str, bool] = {}
         self._announced = False
@@ -121,6 +123,11 @@ class Worker:
         """
         if worker_init:
             worker_init.send(sender=self)
+        if self.options.scheduler is not None:
+            from taskyard.worker.embedded_beat import EmbeddedBeat
+
+            self._beat = EmbeddedBeat(self.app, self.options.scheduler, self.fork_guard)
+            self._beat.start()
         if start_pool:
             self.pool.start()  # children first: no thread, no connection, no loop exists yet
         try:
@@ -130,6 +137,8 @@ class Worker:
                 self._turn()
         except BaseException:
             self.pool.kill()
+            if self._beat is not None:
+                self._beat.stop()
             raise
         self._leave()
         return self.exit_code
@@ -146,6 +155,8 @@ class Worker:
         if catch_signals:
             signals.install(self)
         self.pool.attach(loop)
+        if self._beat is not None:
+            self._beat.attach(loop)
         guard = self.fork_guard.lock
         self.settler = Settler(open_store(conf, loop), StoreThread(self.app, loop, self.node, tell, guard))
         if self._store_url:
@@ -376,6 +387,8 @@ class Worker:
         if link is not None:
             with contextlib.suppress(Exception):
                 link.confirm()
+        if self._beat is not None:
+            self._beat.stop()
         self.remote.leave()
         self.steps.stop(at_once=self.shutdown.was_cold)
         self.pool.close()
