@@ -178,4 +178,6 @@ class Cluster:
         for worker in self.workers:
             worker.close()
         if self.side == "celery" and self._client is not None:
+            # Results unsubscribe when they are collected, and would wait for ever for a Redis that is gone.
+            self._client.backend.remove_pending_result = lambda result: result
             self._client.close()
