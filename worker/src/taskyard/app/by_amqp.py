@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from taskyard.app.composing import listed
 from taskyard.context import current_worker_request
 from taskyard.message.identity import new_id
 
@@ -65,8 +66,8 @@ def send_by_amqp(
         expires,
         take("retries", None) or 0,
         take("chord", None),
-        _listed(link),
-        _listed(link_error),
+        listed(link),
+        listed(link_error),
         take("reply_to", None) or app.thread_oid,
         *limits,
         app.conf.task_send_sent_event,
@@ -104,9 +105,3 @@ def _seconds_until(expires: Any, now: datetime) -> float:
         moment = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
         expires = (moment.astimezone(UTC) - now.astimezone(UTC)).total_seconds()
     return float(max(0, expires))
-
-
-def _listed(value: Any) -> list[Any] | None:
-    if not value:
-        return None
-    return list(value) if isinstance(value, (list, tuple)) else [value]
