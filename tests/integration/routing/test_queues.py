@@ -175,8 +175,12 @@ def test_delays_that_celery_clients_leave_to_rabbitmq(
             }
         },
         "task_default_queue": "jobs",
+        "broker_native_delayed_delivery_queue_type": "classic",
     }
     worker = start_routed(amqp_broker, settings)
+    delay = vhost.queue("celery_delayed_27")
+    assert delay is not None
+    assert delay["arguments"].get("x-queue-type", "classic") == "classic"
     stock = celery.Celery("client", broker=amqp_broker.url, set_as_current=False)
     stock.conf.update(task_queues=[queue], task_default_queue="jobs", task_default_exchange_type="topic")
     stock.send_task("routing_jobs.mark", ("later",), countdown=3)
