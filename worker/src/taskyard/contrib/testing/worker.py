@@ -82,8 +82,9 @@ def start_worker(
 ) -> Iterator[TestWorkController]:
     """A worker for the time of the block; it has answered a ping when the block begins.
 
-    Solo runs the tasks in that thread, so that an app in memory will do; other pools have processes, and need
-    a broker and a result store that these can reach.  Times are in seconds.  `options` are fields of
+    Solo runs the tasks in that thread, and over memory:// threads and asyncio run them in this process too,
+    so that an app in memory will do; other pools have processes, and need a broker and a result store that
+    these can reach.  Times are in seconds.  `options` are fields of
     taskyard.worker.options.Options (queues, hostname, ...).
     RuntimeError if its tasks do not end within `shutdown_timeout`.
     """
