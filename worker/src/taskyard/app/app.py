@@ -13,38 +13,25 @@ from typing import TYPE_CHECKING, Any
 from taskyard import shared
 from taskyard.app.configuring import Configuring
 from taskyard.app.connecting import Connecting
+from taskyard.app.parts import Parts
 from taskyard.app.registering import Registering, resolve
 from taskyard.app.sending import Sending
-from taskyard.client.producer import Producer
-from taskyard.client.router import Router
 from taskyard.context import current_task, current_worker_task
 from taskyard.message.identity import new_id
 from taskyard.registry import Registry
 from taskyard.signals import Signal
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from taskyard.app.loading import Loader
-    from taskyard.control import Control
-    from taskyard.events import Events
-    from taskyard.result.backend import Backend
     from taskyard.task import Task
 
 
-class App(Configuring, Registering, Sending, Connecting):
+class App(Parts, Configuring, Registering, Sending, Connecting):
     """A Celery application by another name: `app = App("shop", broker="redis://...")`.
 
     Keywords that are not named here are settings.
     """
 
-    #: Classes (or their import paths) that a subclass may replace.
-    backend_cls: Any = None
-    amqp_cls: Any = None
-    loader_cls: Any = None
-    log_cls: Any = None
-    events_cls: Any = None
-    control_cls: Any = None
+    #: The class (or its import path) of the registry; those of the other parts are in `Parts`.
     registry_cls: Any = Registry
     #: Set to False to keep unknown settings and wrong types, as Celery does.
     strict_settings: bool | None = None
@@ -147,122 +134,6 @@ class App(Configuring, Registering, Sending, Connecting):
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    # -- parts
-    @cached_property
-    def router(self) -> Router:
-        """Where tasks go."""
-        return Router(self.conf)
-
-    @cached_property
-    def producer(self) -> Producer:
-        """What sends messages to the broker."""
-        return Producer(self.conf)
-
-    @cached_property
-    def confirmed_producer(self) -> Producer:
-        """What sends messages that replace one about to be acknowledged."""
-        return Producer(self.conf, confirm=True)
-
-    @cached_property
-    def backend(self) -> Backend:
-        """The result store."""
-        from taskyard.result.opening import open_backend
-
-        own = resolve(self.backend_cls)
-        if own is None and callable(self.conf.result_backend):
-            own = self.conf.result_backend
-        return open_backend(self, own)
-
-    @cached_property
-    def control(self) -> Control:
-        """Remote control of the workers."""
-        if self.control_cls is not None:
-            made: Control = resolve(self.control_cls)(app=self)
-            return made
-        from taskyard.control import Control
-
-        return Control(self)
-
-    @cached_property
-    def events(self) -> Events:
-        """Receiving and sending events."""
-        if self.events_cls is not None:
-            made: Events = resolve(self.events_cls)(app=self)
-            return made
-        from taskyard.events import Events
-
-        return Events(self)
-
-    @cached_property
-    def clock(self) -> Any:
-        """The logical clock that events and remote control carry."""
-        from kombu.clocks import LamportClock
-
-        return LamportClock()
-
-    @cached_property
-    def loader(self) -> Loader:
-        """What imports modules with tasks."""
-        if self.loader_cls is not None and not isinstance(self.loader_cls, str):
-            made: Loader = self.loader_cls(app=self)
-            return made
-        from taskyard.app.loading import Loader
-
-        return Loader(self)
-
-    @cached_property
-    def log(self) -> Any:
-        """Logging of the worker and of tasks."""
-        if self.log_cls is not None:
-            return resolve(self.log_cls)(app=self)
-        from taskyard.app.loading import Logs
-
-        return Logs(self)
-
-    @cached_property
-    def canvas(self) -> ModuleType:
-        """chain, group, chord and the like."""
-        from taskyard import canvas
-
-        return canvas
-
-    @property
-    def _canvas(self) -> ModuleType:
-        return self.canvas
-
-    def signature(self, *args: Any, **kwargs: Any) -> Any:
-        """A signature of this app's."""
-        from taskyard.canvas import signature
-
-        return signature(*args, **{**kwargs, "app": self})
-
-    # -- results
-    def _result_class(self, name: str) -> Any:
-        from taskyard import result
-
-        base = getattr(result, name)
-
-        def reduce(instance: Any) -> Any:
-            # The class exists in this process only: the other side makes one for its current app.
-            return make_of_current, (name, base.__reduce__(instance)[1])
-
-        return type(name, (base,), {"_app": self, "__module__": base.__module__, "__reduce__": reduce})
-
-    @cached_property
-    def AsyncResult(self) -> Any:  # noqa: N802  Celery's name
-        """The result of a task of this app by its id."""
-        return self._result_class("AsyncResult")
-
-    @cached_property
-    def GroupResult(self) -> Any:  # noqa: N802  Celery's name
-        """The results of a group of this app."""
-        return self._result_class("GroupResult")
-
-    @cached_property
-    def ResultSet(self) -> Any:  # noqa: N802  Celery's name
-        """A set of results of this app."""
-        return self._result_class("ResultSet")
 
     # -- identity
     @cached_property
@@ -370,11 +241,6 @@ class App(Configuring, Registering, Sending, Connecting):
 def remake(cls: type[App], keywords: dict[str, Any]) -> App:
     """An unpickled app; it does not become the current one."""
     return cls(**{**keywords, "set_as_current": False})
-
-
-def make_of_current(name: str, args: tuple[Any, ...]) -> Any:
-    """A result of the current app's class of that name."""
-    return getattr(shared.get_current_app(), name)(*args)
 
 
 def _make_fallback() -> App:
