@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from taskyard import App
+from taskyard.context import Request
 from taskyard.result import AsyncResult, GroupResult
 from taskyard.result.meta import encode_meta
 from tests.brokers.redis import RedisServer
@@ -189,12 +190,17 @@ def test_what_a_late_worker_brings_is_not_kept(
     app: App, stored: tuple[int, int], comes: tuple[int, int], kept: str
 ) -> None:
     """Both are known by their try and by the milliseconds at which their message was taken."""
-    backend = app.backend
+    backend: Any = app.backend
 
     def store(what: str, attempt: int, moment: int, sign: int) -> None:
         meta = encode_meta("fenced", "FAILURE", ValueError(what))
         fence = sign * (attempt * 10**13 + 1_800_000_000_000 + moment)
-        backend._script(keys=[backend.get_key_for_task("fenced")], args=[60, 60, meta, fence])
+        if sign > 0:  # what the worker's parent decides, a time limit say, is stored by the backend
+            request = Request({"id": "fenced"})
+            request.fence = fence
+            backend.mark_as_failure("fenced", ValueError(what), request=request)
+        else:
+            backend._script(keys=[backend.get_key_for_task("fenced")], args=[60, 60, meta, fence])
 
     backend.client.flushdb()
     store("stored", *stored, -1)

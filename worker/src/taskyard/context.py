@@ -115,6 +115,8 @@ class Request:
         self.is_eager = is_eager
         self.children: list[Any] = []
 
+    #: What the result store knows a late worker by (ResultStore.put), where the worker's parent says it.
+    fence = 0
     #: What was current before this request: the stack is a linked list.
     below: tuple[Task[..., Any] | None, Request] | None = None
     #: The task's own __call__ has been entered by the worker; a second entry is a direct call.

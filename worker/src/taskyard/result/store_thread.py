@@ -49,6 +49,8 @@ class Verdict:
     content_encoding: str | None
     properties: dict[str, Any]
     delivery_info: dict[str, Any]
+    #: As ResultStore.put has it.
+    fence: int = 0
 
 
 class StoreThread:
@@ -155,7 +157,7 @@ class StoreThread:
             args, kwargs, embed = read_body(decoded)
         except MalformedMessage:
             return None
-        return Request(
+        request = Request(
             verdict.headers,
             args,
             kwargs,
@@ -165,3 +167,5 @@ class StoreThread:
             self._hostname,
             called_directly=False,
         )
+        request.fence = verdict.fence
+        return request

@@ -98,6 +98,7 @@ class Endings:
             delivery.content_encoding,
             dict(delivery.properties),
             {"exchange": delivery.exchange, "routing_key": delivery.routing_key},
+            0 if held is None else held.fence,
         )
         self._settler.conclude(verdict, self._counted(action, held))
 

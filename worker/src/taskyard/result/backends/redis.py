@@ -154,7 +154,8 @@ class RedisBackend(RedisChords, KeyValueBackend):
         life = int((self.failure_expires if state == FAILURE else self.expires) or 0)
         if self._scripted:
             self.client  # noqa: B018  the script belongs to it
-            self.ensure(lambda: self._script(keys=[key], args=[life, life, value, 0]))
+            fence = getattr(request, "fence", 0)
+            self.ensure(lambda: self._script(keys=[key], args=[life, life, value, fence]))
         else:
             self.ensure(lambda: self._set_unless_success(key, value, life))
 
