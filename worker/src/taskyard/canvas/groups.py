@@ -17,8 +17,8 @@ from taskyard.canvas.signatures import (
     without_repeated,
 )
 from taskyard.message.identity import new_id
+from taskyard.result.groups import GroupResult
 from taskyard.result.joining import allow_join_result
-from taskyard.result.sets import GroupResult
 
 if TYPE_CHECKING:
     from taskyard.app import App

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskyard.result.eager import EagerResult
+    from taskyard.result.groups import GroupResult
     from taskyard.result.joining import (
         allow_join_result,
         assert_will_not_block,
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     )
     from taskyard.result.opening import open_backend
     from taskyard.result.result import AsyncResult
-    from taskyard.result.sets import GroupResult, ResultSet
+    from taskyard.result.sets import ResultSet
     from taskyard.result.tuples import ResultBase, result_from_tuple
 
 __all__ = [
@@ -34,7 +35,8 @@ __all__ = [
 _PLACES = {
     "AsyncResult": "result",
     "EagerResult": "eager",
-    **dict.fromkeys(("GroupResult", "ResultSet"), "sets"),
+    "GroupResult": "groups",
+    "ResultSet": "sets",
     **dict.fromkeys(("ResultBase", "result_from_tuple"), "tuples"),
     "open_backend": "opening",
     **dict.fromkeys(("allow_join_result", "assert_will_not_block"), "joining"),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from taskyard.errors import ChordError, NotRegistered
 from taskyard.message.identity import new_id
 from taskyard.result.errbacks import StandInRequest, call_errbacks
+from taskyard.result.groups import GroupResult
 from taskyard.result.joining import allow_join_result
-from taskyard.result.sets import GroupResult
 from taskyard.result.states import FAILURE, PROPAGATE_STATES
 
 if TYPE_CHECKING:

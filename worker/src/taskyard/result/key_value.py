@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ChordError
 from taskyard.result.backend import Backend, seconds_of
+from taskyard.result.groups import GroupResult
 from taskyard.result.meta import TASK_KEY_PREFIX
 from taskyard.result.opening import global_prefix
-from taskyard.result.sets import GroupResult
 from taskyard.result.states import PENDING, SUCCESS
 from taskyard.result.tuples import result_from_tuple
 

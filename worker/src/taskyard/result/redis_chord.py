@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import BrokerError, ChordError
 from taskyard.message.identity import new_id
+from taskyard.result.groups import GroupResult
 from taskyard.result.joining import allow_join_result
 from taskyard.result.redis_chord_scripts import DONE, EXTEND, FAILED, PART, SWEEP
-from taskyard.result.sets import GroupResult
 from taskyard.result.states import EXCEPTION_STATES, PROPAGATE_STATES
 
 if TYPE_CHECKING:

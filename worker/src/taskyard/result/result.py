@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from taskyard.errors import ImproperlyConfigured, IncompleteStream, TimeoutError
+from taskyard.errors import ImproperlyConfigured, TimeoutError
+from taskyard.result.fields import Fields
 from taskyard.result.joining import assert_will_not_block
 from taskyard.result.states import FAILURE, PROPAGATE_STATES, READY_STATES, SUCCESS
+from taskyard.result.tree import Tree
 from taskyard.result.tuples import ResultBase, app_of, result_from_tuple
 
 if TYPE_CHECKING:
@@ -18,12 +17,11 @@ if TYPE_CHECKING:
 
     from taskyard.app import App
     from taskyard.result.backend import Backend
-    from taskyard.result.graph import DependencyGraph
 
 R = TypeVar("R")
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(Fields, Tree, ResultBase, Generic[R]):
     """The result of one task, by its id; costs nothing until it is asked.
 
     `app` is the current app if it is not given; `backend` the app's.
@@ -209,46 +207,6 @@ class AsyncResult(ResultBase, Generic[R]):
             node = node.parent
         return parents
 
-    # -- the tree of tasks
-    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
-        """Each result of the tree that this task sent, with its value, as they come: (result, value)."""
-        for _, node in self.iterdeps(intermediate=intermediate):
-            yield node, node.get(**options)
-
-    def get_leaf(self) -> Any:
-        """The value of the last result of the tree."""
-        value = None
-        for _, node in self.iterdeps():
-            value = node.get()
-        return value
-
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """(parent, result) of the whole tree; IncompleteStream at what is not ready unless `intermediate`."""
-        waiting: deque[tuple[Any, Any]] = deque([(None, self)])
-        while waiting:
-            parent, node = waiting.popleft()
-            yield parent, node
-            if node.ready():
-                waiting.extend((node, child) for child in node.children or ())
-            elif not intermediate:
-                raise IncompleteStream
-
-    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
-        """The tree as a graph that can be written for Graphviz."""
-        from taskyard.result.graph import DependencyGraph, GraphFormatter
-
-        graph = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id, shape="oval"))
-        for parent, node in self.iterdeps(intermediate=intermediate):
-            graph.add_arc(node)
-            if parent is not None:
-                graph.add_edge(parent, node)
-        return graph
-
-    @cached_property
-    def graph(self) -> DependencyGraph:
-        """The same, kept."""
-        return self.build_graph()
-
     # -- orders
     def forget(self) -> None:
         """Remove this result, and those of its parents, from the store."""
@@ -372,67 +330,6 @@ class AsyncResult(ResultBase, Generic[R]):
     def supports_native_join(self) -> bool:
         """Whether many results are awaited at the cost of one."""
         return self.backend.supports_native_join
-
-    @property
-    def state(self) -> str:
-        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED or a state of the task's own."""
-        state: str = self._get_task_meta()["status"]
-        return state
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """What the task returned, or the exception."""
-        return self._get_task_meta()["result"]
-
-    info = result
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a failure, as text."""
-        return self._get_task_meta().get("traceback")
-
-    @property
-    def children(self) -> list[Any] | None:
-        """Results of the tasks that this one sent."""
-        return self._get_task_meta().get("children")
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When the state became final."""
-        date: datetime | str | None = self._get_task_meta().get("date_done")
-        return datetime.fromisoformat(date) if isinstance(date, str) else date
-
-    @property
-    def name(self) -> str | None:
-        """The task's name; with `result_extended` only, as the five below."""
-        return self._get_task_meta().get("name")
-
-    @property
-    def args(self) -> list[Any] | None:
-        """The task's arguments."""
-        return self._get_task_meta().get("args")
-
-    @property
-    def kwargs(self) -> dict[str, Any] | None:
-        """The task's keyword arguments."""
-        return self._get_task_meta().get("kwargs")
-
-    @property
-    def worker(self) -> str | None:
-        """The node that ran it."""
-        return self._get_task_meta().get("worker")
-
-    @property
-    def retries(self) -> int | None:
-        """How often it was retried."""
-        return self._get_task_meta().get("retries")
-
-    @property
-    def queue(self) -> str | None:
-        """The routing key that it came by."""
-        return self._get_task_meta().get("queue")
 
     # -- identity
     def as_tuple(self) -> tuple[Any, Any]:

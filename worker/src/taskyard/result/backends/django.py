@@ -15,8 +15,8 @@ from django.core.exceptions import ImproperlyConfigured as DjangoImproperlyConfi
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.result.backend import Backend
+from taskyard.result.groups import GroupResult
 from taskyard.result.key_value import KeyValueBackend
-from taskyard.result.sets import GroupResult
 from taskyard.result.states import PENDING, STARTED, SUCCESS
 from taskyard.result.tuples import result_from_tuple
 

@@ -154,8 +154,8 @@ class MongoBackend(Backend):
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        from taskyard.result.groups import GroupResult
         from taskyard.result.result import AsyncResult
-        from taskyard.result.sets import GroupResult
 
         document = self.group_collection.find_one({"_id": group_id})
         if document is None:
