@@ -7,7 +7,7 @@ import time
 import pytest
 
 from taskyard.limits import Limits, LimitStoreError, NotAdmitted
-from taskyard.limits.store import Claim, Store, open_store
+from taskyard.limits.store import Claim, Share, Store, open_store
 
 
 @pytest.fixture
@@ -61,6 +61,41 @@ def test_slots_are_counted_and_the_line_has_places(store: Store) -> None:
     assert store.enter("k", 2, "e3", "e", 60) == (0, 0)
     assert store.enter("k", 2, "f", "", 60) == (0, 0)
     assert store.enter("k", 3, "f", "f", 60).token, "another limit of the same key"
+
+
+def test_slots_are_divided_between_the_shares_that_wait(store: Store) -> None:
+    def enter(share: str, number: int) -> bool:
+        who = Share(share, 60)
+        holder = who.holder(f"{share}{number}")
+        return bool(store.enter("k", 4, holder, f"{share}{number}", 60, who).token)
+
+    def leave(share: str, number: int) -> None:
+        store.leave("k", Share(share, 60).holder(f"{share}{number}"))
+
+    assert [enter("a", number) for number in range(6)] == [True] * 4 + [False] * 2, "alone it has all"
+    assert not enter("b", 1)
+    leave("a", 0)
+    assert not enter("a", 4), "the free one is b's, who has none"
+    assert enter("b", 1)
+    leave("a", 1)
+    assert [enter("b", 2), enter("b", 3)] == [True, False], "b has its half"
+    leave("b", 1)
+    assert not enter("a", 4), "a has its half, and b waits"
+    assert enter("b", 3)
+    store.leave_line("k", "b2", Share("b", 60))
+    leave("b", 2)
+    leave("b", 3)
+    assert [enter("a", 4), enter("a", 5)] == [True, True], "nobody of b waits any more"
+
+
+def test_a_share_that_does_not_come_back_blocks_nobody(store: Store) -> None:
+    holders = [Share("a", 60).holder(str(number)) for number in range(3)]
+    for holder in holders[:2]:
+        assert store.enter("k", 2, holder, holder, 60, Share("a", 60)).token
+    assert not store.enter("k", 2, Share("b", 0.05).holder("1"), "1", 60, Share("b", 0.05)).token
+    time.sleep(0.2)
+    store.leave("k", holders[0])
+    assert store.enter("k", 2, holders[2], holders[2], 60, Share("a", 60)).token
 
 
 def test_a_bucket_gives_its_burst_and_then_one_after_the_other(store: Store) -> None:

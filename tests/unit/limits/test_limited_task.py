@@ -16,6 +16,7 @@ from taskyard.execution.job import ACK, POSTPONED, Job, Outcome
 from taskyard.execution.runner import Runner
 from taskyard.limits import Concurrency, LimitedTask, Lock, Once, Rate, current_lease
 from taskyard.limits.admission import limits_of
+from taskyard.limits.store import Share
 from taskyard.result.meta import decode_meta
 
 Sent = list[Any]
@@ -155,6 +156,23 @@ def test_a_task_without_room_is_postponed_and_holds_nothing(app: App) -> None:
     assert run(app, busy.name, task_id="2").due - time() > 190
     assert tokens == sorted(set(tokens))
     assert len(tokens) == 2
+
+
+def test_places_are_divided_fairly_between_tenants(app: App) -> None:
+    @app.task(limits=[Concurrency(2, key="gpu", share="{tenant}")])
+    def serve(tenant: str) -> str:
+        return tenant
+
+    store, big = limits_of(app).store, Share("big", 60)
+    holders = [big.holder(str(number)) for number in range(2)]
+    for holder in holders:
+        assert store.enter("gpu", 2, holder, holder, 60, big).token
+    assert run(app, serve.name, "big", task_id="b").disposition == POSTPONED
+    assert run(app, serve.name, "small", task_id="s").disposition == POSTPONED
+    store.leave("gpu", holders[0])
+    assert run(app, serve.name, "big", task_id="b").disposition == POSTPONED, "it is the other one's turn"
+    assert run(app, serve.name, "small", task_id="s").disposition == ACK
+    assert run(app, serve.name, "big", task_id="b").disposition == ACK, "nobody else waits any more"
 
 
 def test_a_claim_is_kept_while_postponed_and_given_up_when_refused(app: App, sent: Sent) -> None:

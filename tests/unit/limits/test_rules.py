@@ -59,6 +59,11 @@ def test_a_key_that_names_no_argument_is_refused_when_the_task_is_defined() -> N
         @app.task(limits=[Lock("{ordr}")])
         def task(order: int) -> None: ...
 
+    with pytest.raises(ImproperlyConfigured, match="names 'tenant'; the task's arguments are order"):
+
+        @app.task(limits=[Concurrency(2, share="{tenant}")])
+        def shared(order: int) -> None: ...
+
     with pytest.raises(ImproperlyConfigured, match="takes Once, Lock"):
 
         @app.task(limits=["once"])

@@ -15,8 +15,8 @@ from taskyard.context import Request
 from taskyard.errors import Ignore, Postpone, Reject, Retry, TaskError
 from taskyard.limits.keeper import Kept, keeper
 from taskyard.limits.leases import Lease, Limits, NotAdmitted
-from taskyard.limits.rules import Concurrency, Once, Rate, key_of
-from taskyard.limits.store import LimitStoreError, Store
+from taskyard.limits.rules import Concurrency, Once, Rate, key_of, share_of
+from taskyard.limits.store import LimitStoreError, Share, Store
 from taskyard.message.identity import new_id
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Admission:
                 if isinstance(rule, Once):
                     self._once(rule, key)
                 elif isinstance(rule, Concurrency):
-                    self._slot(rule, key)
+                    name = share_of(rule, task._takes, request.args, request.kwargs)
+                    self._slot(rule, key, Share(name, _patience(rule)) if name else None)
                 else:
                     self._rate(rule, key)
         except LimitStoreError as error:
@@ -103,13 +104,15 @@ class Admission:
         self._held.callback(keeper.let_go, kept)
         self._claim = key, rule.window
 
-    def _slot(self, rule: Concurrency, key: str) -> None:
+    def _slot(self, rule: Concurrency, key: str, share: Share | None) -> None:
         # Each run holds for itself: a message that is delivered again waits for the lease of the lost one.
         holder = f"{self._id}/{new_id()[:8]}"
-        entry = self._store.enter(key, rule.limit, holder, self._id, rule.lease)
+        if share is not None:
+            holder = share.holder(holder)
+        entry = self._store.enter(key, rule.limit, holder, self._id, rule.lease, share)
         if not entry.token:
             if rule.busy == "fail":
-                self._store.leave_line(key, self._id)
+                self._store.leave_line(key, self._id, share)
                 raise NotAdmitted(key, rule.retry_after)
             wait = rule.retry_after * (1 + entry.place // rule.limit)
             raise Postpone(min(wait, _LONGEST_WAIT) * random.uniform(0.75, 1.25), f"{key!r} is busy")
@@ -171,6 +174,11 @@ class Admission:
             return 0.0
         task = self._task
         return float(task.retry_backoff_max if task.retry_backoff else task.default_retry_delay)
+
+
+def _patience(rule: Concurrency) -> float:
+    """How long a share that was refused counts as waiting: the first of its line comes back before that."""
+    return 0.0 if rule.busy == "fail" else 3 * rule.retry_after + 2
 
 
 def seconds_until(when: float | datetime | str | None) -> float:

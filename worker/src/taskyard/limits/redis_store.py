@@ -10,7 +10,7 @@ from typing import Any
 
 from taskyard.broker.connection import without_password
 from taskyard.errors import ImproperlyConfigured
-from taskyard.limits.store import Claim, Entry, LimitStoreError
+from taskyard.limits.store import Claim, Entry, LimitStoreError, Share
 
 #: Before every key; the part in braces keeps the keys of one limit together on a Redis Cluster.
 PREFIX = "taskyard:limit:"
@@ -39,11 +39,14 @@ class RedisStore:
         """One script: drop.lua."""
         self._run("drop", [f"{PREFIX}{{{key}}}:once"], [owner])
 
-    def enter(self, key: str, limit: int, holder: str, waiter: str, lease: float) -> Entry:
+    def enter(
+        self, key: str, limit: int, holder: str, waiter: str, lease: float, share: Share | None = None
+    ) -> Entry:
         """One script: enter.lua."""
         base = f"{PREFIX}{{{key}}}"
-        keys = [f"{base}:slots", f"{base}:line", f"{base}:fence"]
-        return Entry(*self._run("enter", keys, [limit, holder, waiter, _ms(lease)]))
+        keys = [f"{base}:slots", _line(key, share), f"{base}:fence", f"{base}:shares"]
+        name, patience = share or ("", 0.0)
+        return Entry(*self._run("enter", keys, [limit, holder, waiter, _ms(lease), name, _ms(patience)]))
 
     def renew(self, key: str, holder: str, lease: float) -> bool:
         """One script: renew.lua."""
@@ -53,9 +56,9 @@ class RedisStore:
         """One ZREM."""
         self._call("zrem", f"{PREFIX}{{{key}}}:slots", holder)
 
-    def leave_line(self, key: str, waiter: str) -> None:
+    def leave_line(self, key: str, waiter: str, share: Share | None = None) -> None:
         """One ZREM."""
-        self._call("zrem", f"{PREFIX}{{{key}}}:line", waiter)
+        self._call("zrem", _line(key, share), waiter)
 
     def take(self, key: str, interval: float, burst: int, taker: str, longest: float | None) -> float:
         """One script: take.lua."""
@@ -97,6 +100,10 @@ _NAMES = ("claim", "keep", "drop", "enter", "renew", "take")
 @cache
 def _source(name: str) -> str:
     return files("taskyard.limits").joinpath("redis_scripts", f"{name}.lua").read_text()
+
+
+def _line(key: str, share: Share | None) -> str:
+    return f"{PREFIX}{{{key}}}:line" + (f":{share.name}" if share else "")
 
 
 def _ms(seconds: float) -> int:

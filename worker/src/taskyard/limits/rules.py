@@ -54,6 +54,9 @@ class Concurrency:
     more tasks wait before it; it takes no slot meanwhile and none of its retries. `busy="fail"` lets it fail
     with NotAdmitted instead. Guarantee: see taskyard.limits.leases; `current_lease()` gives the running
     task's lease with its fencing token. Who waits longest is not always next.
+
+    `share` divides the places fairly, for example between tenants: while tasks of several shares want places,
+    each share gets an equal part of them, however many tasks it has sent; alone it may have all.
     """
 
     limit: int
@@ -61,6 +64,7 @@ class Concurrency:
     lease: float = 30.0
     retry_after: float = 1.0
     busy: Literal["wait", "fail"] = "wait"
+    share: Key = None
 
     def __post_init__(self) -> None:
         if self.limit < 1:
@@ -104,31 +108,53 @@ def check_keys(rules: tuple[Rule, ...], signature: inspect.Signature, task: str)
             raise ImproperlyConfigured(
                 f"task {task}: limits= takes Once, Lock, Concurrency and Rate, not {rule!r}"
             )
-        if not isinstance(rule.key, str):
-            continue
-        for _, field, _, _ in Formatter().parse(rule.key):
-            name = (field or "").partition(".")[0].partition("[")[0]
-            if field is not None and name not in signature.parameters:
-                known = ", ".join(signature.parameters) or "none"
-                raise ImproperlyConfigured(
-                    f"task {task}: the key {rule.key!r} names {name!r}; the task's arguments are {known}"
-                )
+        for key in (rule.key, rule.share if isinstance(rule, Concurrency) else None):
+            if isinstance(key, str):
+                _check_key(key, signature, task)
+
+
+def _check_key(key: str, signature: inspect.Signature, task: str) -> None:
+    for _, field, _, _ in Formatter().parse(key):
+        name = (field or "").partition(".")[0].partition("[")[0]
+        if field is not None and name not in signature.parameters:
+            known = ", ".join(signature.parameters) or "none"
+            raise ImproperlyConfigured(
+                f"task {task}: the key {key!r} names {name!r}; the task's arguments are {known}"
+            )
 
 
 def key_of(rule: Rule, task: str, signature: inspect.Signature, args: Any, kwargs: Any) -> str:
     """The rule's key for these arguments; TypeError if the task does not take them."""
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    if callable(rule.key):
-        text = str(rule.key(*bound.args, **bound.kwargs))
-    elif rule.key is not None:
-        text = rule.key.format(**bound.arguments)
+    bound = _bound(signature, args, kwargs)
+    if rule.key is not None:
+        text = _filled(rule.key, bound)
     elif isinstance(rule, Once):
         text = json.dumps([bound.args, bound.kwargs], sort_keys=True, default=repr)
     else:
         text = task
     if isinstance(rule, Once):
         text = f"{task}:{text}"
+    return _short(text)
+
+
+def share_of(rule: Concurrency, signature: inspect.Signature, args: Any, kwargs: Any) -> str:
+    """The rule's share for these arguments, "" if it divides nothing."""
+    return "" if rule.share is None else _short(_filled(rule.share, _bound(signature, args, kwargs)))
+
+
+def _bound(signature: inspect.Signature, args: Any, kwargs: Any) -> inspect.BoundArguments:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound
+
+
+def _filled(key: str | Callable[..., str], bound: inspect.BoundArguments) -> str:
+    if callable(key):
+        return str(key(*bound.args, **bound.kwargs))
+    return key.format(**bound.arguments)
+
+
+def _short(text: str) -> str:
     if len(text) > _LONGEST_KEY or not text.isprintable() or "}" in text:
         text = hashlib.sha256(text.encode()).hexdigest()
     return text

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import time, time_ns
 from weakref import WeakSet
 
-from taskyard.limits.store import Claim, Entry, LimitStoreError
+from taskyard.limits.store import SHARE_END, Claim, Entry, LimitStoreError, Share
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT, done INTEGER, until REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slots (key TEXT, holder TEXT, until REAL, PRIMARY KEY (key, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS line (key TEXT, waiter TEXT, since REAL, PRIMARY KEY (key, waiter)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shares (key TEXT, name TEXT, until REAL, PRIMARY KEY (key, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fences (key TEXT PRIMARY KEY, token INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS buckets (key TEXT PRIMARY KEY, full REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS booked (key TEXT, taker TEXT, at REAL, PRIMARY KEY (key, taker)) WITHOUT ROWID;
@@ -59,27 +61,37 @@ class SqliteStore:
         with self._transaction() as (database, _):
             database.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, owner))
 
-    def enter(self, key: str, limit: int, holder: str, waiter: str, lease: float) -> Entry:
+    def enter(
+        self, key: str, limit: int, holder: str, waiter: str, lease: float, share: Share | None = None
+    ) -> Entry:
         """See Store."""
+        line = _line(key, share)
         with self._transaction() as (database, now):
             database.execute("DELETE FROM slots WHERE until <= ?", (now,))
             (taken,) = database.execute("SELECT count(*) FROM slots WHERE key = ?", (key,)).fetchone()
-            if taken < limit:
+            if taken < limit and not (share and _is_anothers(database, now, key, limit, share)):
                 database.execute("INSERT INTO slots VALUES (?, ?, ?)", (key, holder, now + lease))
-                database.execute("DELETE FROM line WHERE key = ? AND waiter = ?", (key, waiter))
+                database.execute("DELETE FROM line WHERE key = ? AND waiter = ?", (line, waiter))
+                waits = "SELECT 1 FROM line WHERE key = ? LIMIT 1"
+                if share and database.execute(waits, (line,)).fetchone() is None:
+                    database.execute("DELETE FROM shares WHERE key = ? AND name = ?", (key, share.name))
                 last = database.execute("SELECT token FROM fences WHERE key = ?", (key,)).fetchone()
                 token = max(time_ns() // 1000, (last[0] if last else 0) + 1)
                 database.execute("REPLACE INTO fences VALUES (?, ?)", (key, token))
                 return Entry(token, 0)
             if not waiter:
                 return Entry(0, 0)
+            if share:
+                database.execute(
+                    "REPLACE INTO shares VALUES (?, ?, ?)", (key, share.name, now + share.patience)
+                )
             database.execute("DELETE FROM line WHERE since < ?", (now - _FORGOTTEN,))
-            database.execute("INSERT OR IGNORE INTO line VALUES (?, ?, ?)", (key, waiter, now))
+            database.execute("INSERT OR IGNORE INTO line VALUES (?, ?, ?)", (line, waiter, now))
             query = (
                 "SELECT count(*) FROM line WHERE key = :key AND since < "
                 "(SELECT since FROM line WHERE key = :key AND waiter = :waiter)"
             )
-            (place,) = database.execute(query, {"key": key, "waiter": waiter}).fetchone()
+            (place,) = database.execute(query, {"key": line, "waiter": waiter}).fetchone()
             return Entry(0, place)
 
     def renew(self, key: str, holder: str, lease: float) -> bool:
@@ -93,10 +105,10 @@ class SqliteStore:
         with self._transaction() as (database, _):
             database.execute("DELETE FROM slots WHERE key = ? AND holder = ?", (key, holder))
 
-    def leave_line(self, key: str, waiter: str) -> None:
+    def leave_line(self, key: str, waiter: str, share: Share | None = None) -> None:
         """See Store."""
         with self._transaction() as (database, _):
-            database.execute("DELETE FROM line WHERE key = ? AND waiter = ?", (key, waiter))
+            database.execute("DELETE FROM line WHERE key = ? AND waiter = ?", (_line(key, share), waiter))
 
     def take(self, key: str, interval: float, burst: int, taker: str, longest: float | None) -> float:
         """See Store."""
@@ -157,6 +169,22 @@ class SqliteStore:
     def after_fork(self) -> None:
         """Go on, in either process."""
         self._lock.release()
+
+
+def _line(key: str, share: Share | None) -> str:
+    return f"{key}{SHARE_END}{share.name}" if share else key
+
+
+def _is_anothers(database: sqlite3.Connection, now: float, key: str, limit: int, share: Share) -> bool:
+    """Whether the free slot belongs to another share: this one has its equal part, and one that waits has
+    less.
+    """
+    holders = database.execute("SELECT holder FROM slots WHERE key = ?", (key,))
+    held = Counter(holder.partition(SHARE_END)[0] for (holder,) in holders)
+    database.execute("DELETE FROM shares WHERE until <= ?", (now,))
+    waiting = {name for (name,) in database.execute("SELECT name FROM shares WHERE key = ?", (key,))}
+    part = max(1, limit // len({share.name, *held, *waiting}))
+    return held[share.name] >= part and any(held[name] < part for name in waiting - {share.name})
 
 
 _stores: WeakSet[SqliteStore] = WeakSet()

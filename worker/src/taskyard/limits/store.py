@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "TASKYARD_LIMITS_URL"
 
+#: Between a share and its holder.
+SHARE_END = "\x1f"
+
 _REDIS = ("redis", "rediss", "redis+socket", "unix")
 
 
@@ -38,6 +41,19 @@ class Entry(NamedTuple):
     place: int
 
 
+class Share(NamedTuple):
+    """Who wants a slot of a key that is divided fairly, and how long (seconds) it counts as waiting after it
+    was refused: longer than it takes to come back.
+    """
+
+    name: str
+    patience: float
+
+    def holder(self, holder: str) -> str:
+        """The holder's name among those of all shares."""
+        return f"{self.name}{SHARE_END}{holder}"
+
+
 class Store(Protocol):
     """Every method is one atomic step; times are in seconds; all raise LimitStoreError."""
 
@@ -50,8 +66,14 @@ class Store(Protocol):
     def drop_claim(self, key: str, owner: str) -> None:
         """Give up one's own claim."""
 
-    def enter(self, key: str, limit: int, holder: str, waiter: str, lease: float) -> Entry:
-        """Take one of `limit` slots or join the line as `waiter` ("" to stay out of it)."""
+    def enter(
+        self, key: str, limit: int, holder: str, waiter: str, lease: float, share: Share | None = None
+    ) -> Entry:
+        """Take one of `limit` slots or join the line as `waiter` ("" to stay out of it).
+
+        With a share the holder is named by it (Share.holder).  A share that has its equal part of the slots
+        gets no other one while another share waits that has less; the line is the share's own.
+        """
 
     def renew(self, key: str, holder: str, lease: float) -> bool:
         """Prolong a slot's lease; False if it is lost."""
@@ -59,7 +81,7 @@ class Store(Protocol):
     def leave(self, key: str, holder: str) -> None:
         """Free a slot."""
 
-    def leave_line(self, key: str, waiter: str) -> None:
+    def leave_line(self, key: str, waiter: str, share: Share | None = None) -> None:
         """Wait no longer."""
 
     def take(self, key: str, interval: float, burst: int, taker: str, longest: float | None) -> float:
