@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import sys
 import threading
@@ -221,3 +222,18 @@ def test_closing_forgets_the_app() -> None:
     with App("closed", set_as_current=False) as app:
         assert app in shared._get_active_apps()
     assert app not in shared._get_active_apps()
+
+
+def test_a_forked_process_is_told(app: App) -> None:
+    told: list[bool] = []
+
+    @app.on_after_fork.connect
+    def receiver(sender: App, **kwargs: Any) -> None:
+        told.append(sender is app)
+
+    oid = app.oid
+    child = os.fork()
+    if not child:
+        os._exit(0 if told == [True] and app.oid != oid else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (told, app.oid) == ([], oid)
