@@ -139,3 +139,17 @@ def _reached_by_name(queue: Any) -> bool:
 
 def _is_broadcast(queue: Any) -> bool:
     return type(queue).__name__ == "Broadcast"
+
+
+def is_plain_queue(queue: Any) -> bool:
+    """Whether nothing but its binding to a direct exchange is to be known of a queue."""
+    if isinstance(queue, str):
+        return True
+    exchange = queue.exchange
+    return (
+        type(queue).__name__ == "Queue"
+        and (not exchange or exchange.type == "direct")
+        and not (queue.bindings or queue.auto_delete or queue.exclusive or queue.expires or queue.no_declare)
+        and queue.on_declared is None
+        and not queue.queue_arguments
+    )

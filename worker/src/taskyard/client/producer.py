@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.connection import without_password
 from taskyard.broker.lines import Line, Lines, is_unreachable
+from taskyard.broker.topology import is_plain_queue
 from taskyard.errors import BrokerDisconnected
 from taskyard.message.protocol import TaskMessage
 
 if TYPE_CHECKING:
+    from taskyard.broker.redis.line import RedisLine, RedisLines
     from taskyard.client.router import Route
     from taskyard.settings import Settings
 
@@ -27,6 +29,8 @@ class Producer:
     def __init__(self, settings: Settings, *, confirm: bool = False) -> None:
         self._settings = settings
         self._lines = Lines(settings, confirm=confirm)
+        self._plain: RedisLines | None = None
+        self._plain_known = False
 
     def publish(
         self,
@@ -43,11 +47,21 @@ class Producer:
         `declare` are kombu queues and exchanges to make sure of besides the route's.
         """
 
+        plain = self._plain_lines()
+        if plain is not None and not declare and not message.publishing and is_simple(route):
+
+            def push(line: RedisLine) -> None:
+                line.declare(route.queue, route.entity)
+                line.publish(((message, route, delivery_mode),))
+
+            self._retrying(plain, push, retry, retry_policy)
+            return
+
         def send(line: Line) -> None:
             _declare(line, route, declare)
             self._send(line, line.channel.basic_publish, message, route, delivery_mode)
 
-        self._retrying(send, retry, retry_policy)
+        self._retrying(self._lines, send, retry, retry_policy)
 
     def publish_many(
         self,
@@ -59,6 +73,16 @@ class Producer:
         """Publish all, each with its route, delivery mode and entities to declare; the broker has them when
         this returns.  After a lost connection all are sent again: some may then arrive twice.
         """
+        plain = self._plain_lines()
+        if plain is not None and _are_simple(messages):
+
+            def push(line: RedisLine) -> None:
+                for route in {id(route): route for _, route, _, _ in messages}.values():
+                    line.declare(route.queue, route.entity)
+                line.publish((message, route, mode) for message, route, mode, _ in messages)
+
+            self._retrying(plain, push, retry, retry_policy)
+            return
         from taskyard.client.bulk import batch
 
         def send(line: Line) -> None:
@@ -68,22 +92,36 @@ class Producer:
                 for message, route, delivery_mode, _ in messages:
                     self._send(line, publish, message, route, delivery_mode)
 
-        self._retrying(send, retry, retry_policy)
+        self._retrying(self._lines, send, retry, retry_policy)
+
+    def _plain_lines(self) -> RedisLines | None:
+        """Lines to a plain Redis, if that is the broker; None where kombu is wanted."""
+        if not self._plain_known:
+            self._plain_known = True
+            if str(self._settings.effective_write_url()).startswith("redis://"):
+                from taskyard.broker.redis.line import redis_lines
+
+                self._plain = redis_lines(self._settings)
+        return self._plain
 
     def _retrying(
-        self, send: Callable[[Line], None], retry: bool | None, retry_policy: dict[str, Any] | None
+        self,
+        lines: Lines,
+        send: Callable[[Any], None],
+        retry: bool | None,
+        retry_policy: dict[str, Any] | None,
     ) -> None:
         attempts: float | None = None
         pause = 0.0
         while True:
-            line: Line | None = None
+            line: Any = None
             try:
-                line = self._lines.take()
+                line = lines.take()
                 send(line)
             except BaseException as error:
                 broken = is_unreachable(error) if line is None else line.broke_with(error)
                 if line is not None:
-                    self._lines.drop(line)
+                    lines.drop(line)
                 if not broken:
                     raise
                 policy = {**self._settings.task_publish_retry_policy, **(retry_policy or {})}
@@ -97,10 +135,10 @@ class Producer:
                 step, longest = policy.get("interval_step", 0.2), policy.get("interval_max", 1)
                 pause = min(pause + float(step), float(longest))
             else:
-                self._lines.give_back(line)
+                lines.give_back(line)
                 return
 
-    def _unreachable(self, error: BaseException, line: Line | None) -> Exception:
+    def _unreachable(self, error: BaseException, line: Any) -> Exception:
         from taskyard.client.unreachable import BrokerUnreachable
 
         if line is None and isinstance(error, BrokerDisconnected):
@@ -117,6 +155,8 @@ class Producer:
     def close(self) -> None:
         """Close the connections that no thread is using."""
         self._lines.close()
+        if self._plain is not None:
+            self._plain.close()
 
     def _send(
         self,
@@ -148,6 +188,23 @@ def _declare(line: Line, route: Route, more: Iterable[Any] | None) -> None:
         line.declare(route.queue, route.entity)
     for entity in more or ():
         line.declare(None if _is_exchange(entity) else entity.name, entity)
+
+
+def _are_simple(messages: Collection[tuple[TaskMessage, Route, int, Iterable[Any] | None]]) -> bool:
+    last = None
+    for message, route, _, declare in messages:
+        if declare or message.publishing or (route is not last and not is_simple(route)):
+            return False
+        last = route
+    return True
+
+
+def is_simple(route: Route) -> bool:
+    """Whether a message goes to one plain queue by its name."""
+    entity = route.entity
+    if route.exchange or route.queue != route.routing_key:
+        return False
+    return entity is None or (not _is_exchange(entity) and is_plain_queue(entity))
 
 
 def _is_exchange(entity: Any) -> bool:

@@ -164,6 +164,9 @@ class Router:
         routing_key = options.get("routing_key")
         if not queue and not exchange:
             queue = settings.task_default_queue
+        if isinstance(queue, str) and queue and not (exchange or options.get("exchange_type")):  # noqa: SIM102
+            if self._is_named_only():
+                return self._by_name(queue, options, answer)
         entity = self.queues[queue] if isinstance(queue, str) and queue else queue or None
         priority = options.get("priority")
         if priority is None:
@@ -197,6 +200,23 @@ class Router:
             mode,
             rest,
         )
+
+    def _is_named_only(self) -> bool:
+        """Whether a queue's name says all about it, on a broker that needs no more than that."""
+        if self._queues is not None:
+            return False
+        return str(self._settings.effective_write_url()).startswith("redis://") and self._names_suffice()
+
+    def _by_name(self, queue: str, options: Mapping[str, Any], answer: Mapping[str, Any]) -> Route:
+        priority = options.get("priority")
+        if priority is None:
+            priority = self._settings.task_default_priority
+        rest = {
+            option: value
+            for option, value in answer.items()
+            if option not in (*_PLACE, "priority", "delivery_mode") and value is not None
+        }
+        return Route(queue, "", queue, priority, None, options.get("delivery_mode"), rest)
 
     def _exchange(self, name: str | None) -> Any:
         """The exchange of that name in task_queues: brokers that are no AMQP ask publishers for its type."""

@@ -38,25 +38,18 @@ from taskyard.broker.redis import handover
 from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
 from taskyard.broker.redis.intake import Intake
 from taskyard.broker.redis.lease import Lease, Routes
-from taskyard.broker.redis.names import Names
+from taskyard.broker.redis.names import BINDINGS, OPTIONS, SEPARATOR, bindings, default_names
 from taskyard.broker.redis.plain import Address, PlainConnection
 from taskyard.broker.redis.session import REPLY_SECONDS, Session
 from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+from taskyard.broker.topology import is_plain_queue
 
 if TYPE_CHECKING:
     from taskyard.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Transport options that a plain link heeds; any other one is kombu's business.
-_OPTIONS: Final = frozenset(
-    {"dead_letters", "global_keyprefix", "lease_seconds", "still_running", "visibility_timeout", "wake_up"}
-    | {"worker_id"}
-)
-#: kombu's names and numbers.
-_SEPARATOR: Final = "\x06\x16"
-_STEPS: Final = (0, 3, 6, 9)
-_BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
+#: kombu's prefix of what is published to a fanout exchange.
 _TOPIC: Final = "/{}."
 _NOWHERE: Final[dict[str, Any]] = {}
 
@@ -87,7 +80,7 @@ class Cycle:
 class Place:
     """A plain Redis, as the wire beside the link needs it."""
 
-    separator = _SEPARATOR
+    separator = SEPARATOR
 
     def __init__(self, address: Address, prefix: str, connect_timeout: float | None) -> None:
         self.address = address
@@ -105,7 +98,7 @@ class Place:
 
     def bindings(self, exchange: str) -> str:
         """The set of what is bound to an exchange."""
-        return f"{self.prefix}{_BINDINGS[0]}{exchange}"
+        return f"{self.prefix}{BINDINGS[0]}{exchange}"
 
     def close(self) -> None:
         """Nothing to close."""
@@ -136,13 +129,7 @@ class RedisLink(Burial, Link):
     ) -> None:
         super().__init__(None, queues, on_delivery)
         self.place = place
-        self.names = Names(
-            prefix=place.prefix,
-            separator=_SEPARATOR,
-            steps=_STEPS,
-            unacked=f"{place.prefix}unacked".encode(),
-            unacked_index=f"{place.prefix}unacked_index".encode(),
-        )
+        self.names = default_names(place.prefix)
         self.dead_letters = options.get("dead_letters") or {}
         self.adopted: dict[str, Held] = {}
         self.qos = _Books()
@@ -213,13 +200,12 @@ class RedisLink(Burial, Link):
         exchange, key = (name, name) if isinstance(queue, str) else (queue.exchange.name, queue.routing_key)
         if not exchange:
             return
-        member = _SEPARATOR.join((key or "", "", name)).encode()
-        for table in _BINDINGS:
-            self.session.pipe.request(b"SADD", f"{self.place.prefix}{table}{exchange}".encode(), member)
+        for table, member in bindings(self.place.prefix, exchange, key, name):
+            self.session.pipe.request(b"SADD", table, member)
 
     def declare_beside(self, queue: Any) -> None:
         """As `declare`; for a queue that is not plain this link makes room for one by kombu's transport."""
-        if _is_plain(queue):
+        if is_plain_queue(queue):
             self.declare(queue)
         else:
             self.session.fail(RedisConnectionError(f"queue {name_of(queue)!r} takes kombu's transport"))
@@ -543,24 +529,10 @@ def plain_link(
 ) -> RedisLink | None:
     """A link to a plain Redis, not yet open; None where kombu's transport is wanted."""
     given = {**settings.broker_transport_options, **options}
-    if settings.broker_use_ssl or not given.keys() <= _OPTIONS or not all(map(_is_plain, queues)):
+    if settings.broker_use_ssl or not given.keys() <= OPTIONS or not all(map(is_plain_queue, queues)):
         return None
     address = Address.of(url)
     if address is None:
         return None
     place = Place(address, given.get("global_keyprefix") or "", settings.broker_connection_timeout or None)
     return RedisLink(place, settings, url, queues, on_delivery, given)
-
-
-def _is_plain(queue: Any) -> bool:
-    """Whether nothing but its binding to a direct exchange is to be known of a queue."""
-    if isinstance(queue, str):
-        return True
-    exchange = queue.exchange
-    return (
-        type(queue).__name__ == "Queue"
-        and (not exchange or exchange.type == "direct")
-        and not (queue.bindings or queue.auto_delete or queue.exclusive or queue.expires or queue.no_declare)
-        and queue.on_declared is None
-        and not queue.queue_arguments
-    )

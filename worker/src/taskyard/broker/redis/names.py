@@ -5,10 +5,16 @@ Source of kombu's: ``kombu.transport.redis`` (lists per queue and priority step,
 
 from bisect import bisect
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
+
+#: kombu's separator and priority steps, and its tables of what is bound to an exchange.
+SEPARATOR: Final = "\x06\x16"
+STEPS: Final = (0, 3, 6, 9)
+BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +61,27 @@ class Names:
 def json_text(value: object) -> bytes:
     """A value as JSON, for scripts that write it into a record."""
     return _encode(value)
+
+
+def default_names(prefix: str) -> Names:
+    """The names where no transport option changes kombu's, except for the prefix."""
+    return Names(
+        prefix=prefix,
+        separator=SEPARATOR,
+        steps=STEPS,
+        unacked=f"{prefix}unacked".encode(),
+        unacked_index=f"{prefix}unacked_index".encode(),
+    )
+
+
+def bindings(prefix: str, exchange: str, key: str | None, queue: str) -> list[tuple[bytes, bytes]]:
+    """Set and member for each note that kombu keeps of a binding to a direct exchange."""
+    member = SEPARATOR.join((key or "", "", queue)).encode()
+    return [(f"{prefix}{table}{exchange}".encode(), member) for table in BINDINGS]
+
+
+#: Transport options that our own connections heed; any other one is kombu's business.
+OPTIONS: Final = frozenset(
+    {"dead_letters", "global_keyprefix", "lease_seconds", "still_running", "visibility_timeout", "wake_up"}
+    | {"worker_id"}
+)

@@ -1,0 +1,177 @@
+"""A connection for publishing to a plain Redis, without kombu and redis-py."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Iterable
+from functools import lru_cache
+from select import POLLIN, poll
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from taskyard.broker.addresses import addresses_for
+from taskyard.broker.envelope import dumps, encode_plain, is_plain
+from taskyard.broker.lines import Lines
+from taskyard.broker.redis.errors import RedisConnectionError
+from taskyard.broker.redis.names import OPTIONS, bindings, default_names
+from taskyard.broker.redis.pipe import as_exception
+from taskyard.broker.redis.plain import Address, PlainConnection
+from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, RespReader, pack
+from taskyard.errors import BrokerDisconnected
+from taskyard.message.identity import new_id
+
+if TYPE_CHECKING:
+    from taskyard.client.router import Route
+    from taskyard.message.protocol import TaskMessage
+    from taskyard.settings import Settings
+
+#: Seconds for a reply, as on kombu's channel.
+_REPLY_SECONDS: Final = 15.0
+#: A line that was idle for longer, seconds, is looked at before it is used: the server may have closed it.
+_IDLE_SECONDS: Final = 1.0
+#: Messages in one command.
+_IN_ONE_COMMAND: Final = 500
+
+
+class RedisLine:
+    """One open connection, and what was declared on it."""
+
+    __slots__ = ("_connection", "_reader", "_sock", "_used_at", "declared", "prefix", "url")
+
+    def __init__(self, settings: Settings, url: str, address: Address) -> None:
+        self.url = url
+        self.prefix: str = settings.broker_transport_options.get("global_keyprefix") or ""
+        self.declared: set[str] = set()
+        timeout = settings.broker_connection_timeout or None
+        self._connection = PlainConnection(address, connect_timeout=timeout, timeout=_REPLY_SECONDS)
+        self._connection.connect()
+        self._sock = self._connection._sock
+        self._reader = RespReader()
+        self._used_at = monotonic()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the server has not hung up meanwhile."""
+        if monotonic() - self._used_at < _IDLE_SECONDS:
+            return True
+        poller = poll()
+        poller.register(self._sock, POLLIN)
+        return not poller.poll(0)
+
+    def declare(self, queue: str | None, entity: Any) -> None:
+        """Bind a queue, once, to the direct exchange of its name, or to its own."""
+        name = queue or entity.name
+        if name in self.declared:
+            return
+        exchange, key = (name, name) if entity is None else (entity.exchange.name, entity.routing_key)
+        if exchange:
+            self.request(
+                [pack(b"SADD", each, member) for each, member in bindings(self.prefix, exchange, key, name)]
+            )
+        self.declared.add(name)
+
+    def publish(self, messages: Iterable[tuple[TaskMessage, Route, int]]) -> None:
+        """Put messages into their queues; Redis has them when this returns."""
+        lists: dict[bytes, list[bytes]] = {}
+        prefix, tag = self.prefix, new_id()
+        for number, (message, route, mode) in enumerate(messages):
+            priority = message.priority if message.priority is not None else route.priority or 0
+            key = _list_for(prefix, route.routing_key, priority)
+            text = text_of(message, route.routing_key, priority, mode, f"{tag}-{number}" if number else tag)
+            if key in lists:
+                lists[key].append(text)
+            else:
+                lists[key] = [text]
+        self.request(
+            [
+                pack(b"LPUSH", key, *texts[at : at + _IN_ONE_COMMAND])
+                for key, texts in lists.items()
+                for at in range(0, len(texts), _IN_ONE_COMMAND)
+            ]
+        )
+
+    def request(self, commands: list[bytes]) -> None:
+        """Send commands and wait for a reply to each; the first error among them is raised."""
+        reader, sock = self._reader, self._sock
+        failure: ErrorReply | None = None
+        try:
+            sock.sendall(commands[0] if len(commands) == 1 else b"".join(commands))
+            for _ in commands:
+                while (reply := reader.next()) is INCOMPLETE:
+                    data = sock.recv(65536)
+                    if not data:
+                        raise RedisConnectionError("Redis closed the connection")
+                    reader.feed(data)
+                if type(reply) is ErrorReply and failure is None:
+                    failure = reply
+        except OSError as error:
+            if isinstance(error, RedisConnectionError):
+                raise
+            raise RedisConnectionError(f"the connection to Redis is lost: {error}") from error
+        self._used_at = monotonic()
+        if failure is not None:
+            raise as_exception(failure)
+
+    def broke_with(self, error: BaseException) -> bool:
+        """Whether an error means that the connection is gone, so that another one may do better."""
+        return isinstance(error, (OSError, BrokerDisconnected))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.disconnect()
+
+
+def text_of(message: TaskMessage, queue: str, priority: Any, delivery_mode: int, tag: str) -> bytes:
+    """The envelope of a message for a queue, as kombu writes it."""
+    headers, body = message.headers, message.body
+    envelope = {
+        "body": b2a_base64(body, newline=False).decode(),
+        "content-encoding": message.content_encoding,
+        "content-type": message.content_type,
+        "headers": headers,
+        "properties": {
+            **message.properties,
+            "delivery_mode": delivery_mode,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": priority,
+            "body_encoding": "base64",
+            "delivery_tag": tag,
+        },
+    }
+    if is_plain(headers) and (len(message.properties) <= 2 or is_plain(message.properties)):
+        return encode_plain(envelope)
+    return dumps(envelope)
+
+
+@lru_cache(maxsize=1000)
+def _list_for(prefix: str, queue: str, priority: Any) -> bytes:
+    try:
+        step = max(0, min(int(priority), 9))
+    except (TypeError, ValueError):
+        step = 0
+    return default_names(prefix).list_for(queue, step)
+
+
+class RedisLines(Lines):
+    """A pool of such lines."""
+
+    def take(self) -> Any:
+        """A line whose server has not hung up."""
+        while True:
+            line: Any = super().take()
+            if line.usable:
+                return line
+            self.drop(line)
+
+    def _connect_to(self, url: str) -> Any:
+        address = Address.of(url)
+        assert address is not None, "redis_lines has looked"
+        return RedisLine(self._settings, url, address)
+
+
+def redis_lines(settings: Settings) -> RedisLines | None:
+    """Lines to a plain Redis (or several that stand in for each other); None where kombu is wanted."""
+    if settings.broker_use_ssl or not settings.broker_transport_options.keys() <= OPTIONS:
+        return None
+    urls = addresses_for(settings, write=True).urls
+    return RedisLines(settings) if all(Address.of(url) for url in urls) else None
