@@ -7,49 +7,41 @@ A subclass implements `_get_task_meta_for`, `_store_result` and `_forget`, and f
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard import states
 from taskyard.broker.connection import without_password
-from taskyard.context import current_worker_request
 from taskyard.errors import (
     BackendGetMetaError,
     BackendStoreError,
-    TaskRevokedError,
     TimeoutError,
 )
 from taskyard.result.chords import ChordSupport
-from taskyard.result.meta import build_meta, describe_exception, extended_fields, restore_exception
+from taskyard.result.encoding import Encoding
+from taskyard.result.marking import Marking
 from taskyard.result.opening import open_backend
-from taskyard.result.payload import Payload, pickleable
+from taskyard.result.payload import Payload
+from taskyard.result.retrying import Retrying
 from taskyard.result.states import (
     EXCEPTION_STATES,
-    FAILURE,
     PENDING,
     READY_STATES,
-    RETRY,
-    REVOKED,
-    STARTED,
     SUCCESS,
     UNREADY_STATES,
 )
-from taskyard.result.tuples import ResultBase
 from taskyard.result.waiting import Polling
 
 if TYPE_CHECKING:
     from taskyard.app import App
 
-__all__ = ["Backend", "BaseBackend", "BaseDictBackend", "DisabledBackend", "open_backend", "states"]
+__all__ = ["Backend", "BaseBackend", "BaseDictBackend", "open_backend", "states"]
 
 logger = logging.getLogger(__name__)
 
 
-class Backend(ChordSupport, Polling):
+class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
     """One app's result store."""
 
     READY_STATES = READY_STATES
@@ -124,69 +116,6 @@ class Backend(ChordSupport, Polling):
         url = self.url or ""
         return url if include_password else without_password(url)
 
-    # -- encoding
-    def encode(self, data: Any) -> bytes:
-        """The bytes of anything that is stored."""
-        return self.payload.encode(data)
-
-    def decode(self, payload: Any) -> Any:
-        """The reverse."""
-        return self.payload.decode(payload)
-
-    def decode_result(self, payload: Any) -> dict[str, Any]:
-        """A stored result, exceptions being exceptions again."""
-        return self.meta_from_decoded(self.decode(payload))
-
-    def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:
-        """The same when it is decoded already."""
-        if meta["status"] in EXCEPTION_STATES:
-            meta["result"] = self.exception_to_python(meta["result"])
-        return meta
-
-    def exception_to_python(self, described: Any) -> BaseException | None:
-        """The exception that was stored."""
-        return restore_exception(described)
-
-    def prepare_exception(self, error: BaseException, serializer: str | None = None) -> Any:
-        """An exception as it is stored: pickle takes it as it is, everything else a description."""
-        if (serializer or self.serializer) == "pickle":
-            return pickleable(error)
-        return describe_exception(error)
-
-    def prepare_value(self, result: Any) -> Any:
-        """A result as it is stored: references to other results become tuples."""
-        if isinstance(result, ResultBase) and self.serializer != "pickle":
-            return result.as_tuple()
-        return result
-
-    def encode_result(self, result: Any, state: str) -> Any:
-        """A value or an exception as it is stored."""
-        if isinstance(result, BaseException) and state in EXCEPTION_STATES:
-            return self.prepare_exception(result)
-        return self.prepare_value(result)
-
-    def meta_of(
-        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None
-    ) -> dict[str, Any]:
-        """The object to store; `result` has been through `encode_result`."""
-        group = parent = children = None
-        # What is stored for another task, such as a chord's body that fails, has the children of this one.
-        sender = request if request is not None else current_worker_request()
-        if request is not None:
-            group, parent = request.group, request.parent_id
-        if sender is not None:
-            children = [child.as_tuple() for child in sender.children or ()]
-        return build_meta(
-            str(task_id),
-            state,
-            result,
-            traceback=traceback,
-            children=children,
-            group_id=group,
-            parent_id=parent,
-            extended=extended_fields(request) if self.extended and request is not None else None,
-        )
-
     # -- storing
     def store_result(
         self,
@@ -204,75 +133,6 @@ class Backend(ChordSupport, Polling):
             lambda: BackendStoreError("the result could not be stored", state=state, task_id=task_id),
         )
         return result
-
-    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
-        """The task has begun."""
-        return self.store_result(task_id, meta, STARTED)
-
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = SUCCESS,
-    ) -> None:
-        """The task has succeeded; a chord that it belongs to hears of it."""
-        if store_result and not (request is not None and request.ignore_result):
-            self.store_result(task_id, result, state, request=request)
-        if request is not None and request.chord:
-            self.on_chord_part_return(request, state, result)
-
-    def mark_as_failure(
-        self,
-        task_id: str,
-        exc: BaseException,
-        traceback: Any = None,
-        request: Any = None,
-        store_result: bool = True,
-        call_errbacks: bool = True,
-        state: str = FAILURE,
-    ) -> None:
-        """The task has failed: so have its chord and the rest of its chain; error callbacks are called."""
-        if store_result:
-            self.store_result(task_id, exc, state, traceback=traceback, request=request)
-        if request is None:
-            return
-        if request.chord:
-            self.on_chord_part_return(request, state, exc)
-        self.fail_chain(request.chain, exc, traceback, store_result=store_result, state=state)
-        if call_errbacks and request.errbacks:
-            self.call_errbacks(request, exc, traceback)
-
-    def mark_as_revoked(
-        self,
-        task_id: str,
-        reason: str = "",
-        request: Any = None,
-        store_result: bool = True,
-        state: str = REVOKED,
-    ) -> None:
-        """The task was revoked or has expired: neither its chord nor the rest of its chain waits for it."""
-        error = TaskRevokedError(reason)
-        if store_result:
-            self.store_result(task_id, error, state, request=request)
-        if request is None:
-            return
-        if request.chord:
-            self.on_chord_part_return(request, state, error)
-        self.fail_chain(request.chain, error, store_result=store_result, state=state)
-
-    def mark_as_retry(
-        self,
-        task_id: str,
-        exc: BaseException | None,
-        traceback: Any = None,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = RETRY,
-    ) -> Any:
-        """The task will run again."""
-        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
 
     # -- reading
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
@@ -395,41 +255,6 @@ class Backend(ChordSupport, Polling):
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """A task is about to be sent."""
 
-    def exception_safe_to_retry(self, error: Exception) -> bool:
-        """Whether the store may answer at another attempt."""
-        return False
-
-    def on_backend_retryable_error(self, error: Exception) -> None:
-        """Before such an attempt."""
-
-    def _retrying(self, action: Callable[[], Any], gave_up: Callable[[], Exception] | None = None) -> Any:
-        """Run, and try again with growing pauses where result_backend_always_retry asks for it."""
-        attempts = 0
-        while True:
-            try:
-                return action()
-            except Exception as error:
-                if not (self.always_retry and self.exception_safe_to_retry(error)):
-                    raise
-                if self.max_retries is not None and attempts >= self.max_retries:
-                    if gave_up is None:
-                        raise
-                    raise gave_up() from error
-                attempts += 1
-                logger.warning("The result store failed (%s), attempt %d", error, attempts)
-                self.on_backend_retryable_error(error)
-                self._sleep(self._pause(attempts))
-
-    def _pause(self, attempt: int) -> float:
-        conf = self.app.conf
-        least = conf.result_backend_base_sleep_between_retries_ms
-        most = conf.result_backend_max_sleep_between_retries_ms
-        milliseconds: float = min(most, least * 2.0 ** min(attempt, 30))
-        return random.uniform(0, milliseconds) / 1000
-
-    def _sleep(self, amount: float) -> None:
-        time.sleep(amount)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.url,)
 
@@ -446,49 +271,6 @@ def seconds_of(expires: float | timedelta | None) -> float | None:
     return expires.total_seconds() if isinstance(expires, timedelta) else expires
 
 
-class DisabledBackend(Backend):
-    """No result store is configured: storing does nothing, asking is an error that says so."""
-
-    def store_result(self, *args: Any, **options: Any) -> None:
-        """Nothing to keep."""
-
-    def forget(self, task_id: str) -> None:
-        """Nothing was kept."""
-        self._refuse()
-
-    def ensure_chords_allowed(self) -> None:
-        """Chords need a result store."""
-        raise NotImplementedError(
-            "Starting chords requires a result backend to be configured (a group with a task after it is a "
-            "chord): set result_backend or TASKYARD_RESULT_BACKEND"
-        )
-
-    def as_uri(self, include_password: bool = False) -> str:
-        """disabled://."""
-        return "disabled://"
-
-    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
-        """Always an error."""
-        return dict(self._refuse())
-
-    def wait_for(self, task_id: str, *args: Any, **options: Any) -> dict[str, Any]:
-        """Always an error."""
-        return dict(self._refuse())
-
-    def get_many(self, task_ids: Any, *args: Any, **options: Any) -> Any:
-        """Always an error."""
-        return self._refuse()
-
-    def task_result_exists(self, task_id: str) -> bool:
-        """Always an error."""
-        return bool(self._refuse())
-
-    def _refuse(self) -> Any:
-        raise NotImplementedError(
-            "No result backend is configured: set result_backend or TASKYARD_RESULT_BACKEND"
-        )
-
-
 #: Celery's other names for the base.
 BaseBackend = BaseDictBackend = Backend
 SyncBackendMixin = Polling
@@ -500,4 +282,8 @@ def __getattr__(name: str) -> Any:
         from taskyard.result.key_value import KeyValueBackend
 
         return KeyValueBackend
+    if name == "DisabledBackend":
+        from taskyard.result.disabled import DisabledBackend
+
+        return DisabledBackend
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Scheme -> (module, class, extra that brings what it needs).
 BACKENDS: dict[str, tuple[str, str, str | None]] = {
-    "disabled": ("taskyard.result.backend", "DisabledBackend", None),
+    "disabled": ("taskyard.result.disabled", "DisabledBackend", None),
     "redis": ("taskyard.result.backends.redis", "RedisBackend", "redis"),
     "rediss": ("taskyard.result.backends.redis", "RedisBackend", "redis"),
     "redis+socket": ("taskyard.result.backends.redis", "RedisBackend", "redis"),
