@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 from taskyard import App
 from taskyard.errors import TimeLimitExceeded
@@ -18,15 +19,68 @@ pytestmark = pytest.mark.redis
 LANES = ["threads", "asyncio", "gevent", "eventlet"]
 
 
+#: Celery's signals about tasks, with the arguments that its documentation names.
+SIGNALS = {
+    "task_received": "request",
+    "task_prerun": "args,kwargs,task,task_id",
+    "task_postrun": "args,kwargs,retval,state,task,task_id",
+    "task_success": "result,runtime",
+    "task_retry": "einfo,reason,request",
+    "task_failure": "args,einfo,exception,kwargs,task_id,traceback",
+    "task_unknown": "exc,id,message,name",
+    "task_rejected": "exc,message",
+    "task_revoked": "expired,request,signum,terminated",
+    "task_internal_error": "args,einfo,exception,kwargs,request,task_id,traceback",
+    "before_task_publish": "body,declare,exchange,headers,properties,retry_policy,routing_key",
+    "after_task_publish": "body,exchange,headers,routing_key",
+    "heartbeat_sent": "",
+}
+
+
 @pytest.mark.parametrize("pool", [*LANES, "solo", "prefork"])
-def test_coroutines_functions_and_retries_run_in_every_pool(pool: str, client: App, start: Start) -> None:
-    start("-P", pool, "-c", "2")
-    results = [
-        client.send_task("pooltasks.aadd", (1, 2)),
-        client.send_task("pooltasks.add", (3, 4)),
-        client.send_task("pooltasks.flaky", (2,)),
-    ]
-    assert [result.get(timeout=60) for result in results] == [3, 7, "after 2 retries"]
+def test_coroutines_functions_retries_and_signals_in_every_pool(
+    pool: str, client: App, url: str, start: Start
+) -> None:
+    worker = start("-P", pool, "-c", "2", environment={"SIGNALS": " ".join(SIGNALS)})
+    names = ["aadd", "add", "flaky", "unknown", "fails", "unrecordable"]
+    calls = {"aadd": (1, 2), "add": (3, 4), "flaky": (2,)}
+    results = {name: client.send_task(f"pooltasks.{name}", calls.get(name, ())) for name in names}
+    late = client.send_task("pooltasks.add", (3, 4), expires=-1)
+    with Connection(url) as connection:
+        connection.SimpleQueue("celery").put({"no": "task"})
+    assert [results[name].get(timeout=60) for name in calls] == [3, 7, "after 2 retries"]
+    begun = ["task_received", "task_prerun"]
+    expected = {
+        "aadd": [*begun, "task_success", "task_postrun"],
+        "add": [*begun, "task_success", "task_postrun"],
+        "flaky": [*[*begun, "task_retry", "task_postrun"] * 2, *begun, "task_success", "task_postrun"],
+        "unknown": ["task_unknown"],
+        "fails": [*begun, "task_failure", "task_postrun"],
+        "unrecordable": [*begun, "task_failure", "task_internal_error", "task_postrun"],
+    }
+    ids = {results[name].id: name for name in names} | {late.id: "late"}
+    expected["late"] = ["task_revoked"]
+    once = ["task_rejected", "heartbeat_sent", "before_task_publish", "after_task_publish"]
+
+    def sent() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in worker.ran():
+            name, about, arguments = line.split(" ")
+            assert arguments == SIGNALS[name], line
+            # Those of a success say nothing of the task.
+            found.setdefault(ids.get(about, name), []).append(name)
+        return found
+
+    successes = [each for name in names for each in expected[name] if each == "task_success"]
+    wanted = {name: sorted(set(each) - {"task_success"}) for name, each in expected.items()}
+    wait_until(
+        lambda: (
+            {name: sorted(set(sent().get(name, ()))) for name in wanted} == wanted
+            and sent()["task_success"] == successes
+            and set(once) <= set(sent())
+        ),
+        what="all signals",
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +129,7 @@ def test_coroutines_do_not_wait_while_others_are_stored(
 def test_limits_hold_where_jobs_run_side_by_side(
     pool: str, kinds: list[str], client: App, start: Start
 ) -> None:
-    worker = start("-P", pool, "-c", "4")
+    worker = start("-P", pool, "-c", "4", environment={"SIGNALS": "task_failure"})
     hard = [client.send_task(f"pooltasks.{prefix}hardly") for prefix in kinds]
     soft = [client.send_task(f"pooltasks.{prefix}softly") for prefix in kinds]
     assert [result.get(timeout=30) for result in soft] == ["caught"] * len(kinds)
@@ -83,6 +137,9 @@ def test_limits_hold_where_jobs_run_side_by_side(
         with pytest.raises(TimeLimitExceeded):
             result.get(timeout=30)
     assert "Hard time limit (0.5s) exceeded for pooltasks" in worker.text()
+    wait_until(
+        lambda: all(f"task_failure {each.id} {SIGNALS['task_failure']}" in worker.ran() for each in hard)
+    )
     children = worker.children()
     assert client.send_task("pooltasks.aadd", (1, 1)).get(timeout=30) == 2
     assert worker.children() == children

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from taskyard import App, Task, current_task
+from taskyard import App, Task, current_task, signals
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.signals import worker_process_init
 
@@ -35,6 +35,18 @@ if os.environ.get("WATCH_STORES"):
             return store(task_id, result, state, *args, **options)
 
         app.backend.store_result = store_result  # type: ignore[method-assign]
+
+
+def listen(name: str) -> None:
+    def receiver(sender: Any = None, **named: Any) -> None:
+        about = named.get("task_id") or getattr(named.get("request"), "id", None) or named.get("id", "")
+        record(f"{name} {about} {','.join(sorted(set(named) - {'signal'}))}")
+
+    getattr(signals, name).connect(receiver, weak=False)
+
+
+for each in os.environ.get("SIGNALS", "").split():
+    listen(each)
 
 
 def record(what: str) -> None:
@@ -87,6 +99,16 @@ async def flaky(self: Task[..., Any], fail: int) -> str:
     if self.request.retries < fail:
         raise self.retry(countdown=0)
     return f"after {self.request.retries} retries"
+
+
+@app.task
+async def fails() -> None:
+    raise ValueError("no")
+
+
+@app.task(throws=(5,))  # a mistake: no class
+def unrecordable() -> None:
+    raise ValueError("no")
 
 
 @app.task(soft_time_limit=0.3, time_limit=60)
