@@ -101,3 +101,25 @@ def test_what_was_asked_for_by_option_flows_always() -> None:
     assert eventer.flowing
     eventer.disable()
     assert not eventer.flowing
+
+
+def test_what_is_cancelled_with_the_wire_is_told_when_it_is_back() -> None:
+    eventer = eventer_on(Wire(), enabled=True)
+    eventer.wire_lost()
+    eventer.task_soon("task-cancelled", uuid="x")
+    again = Wire()
+    eventer.wire_open(again)
+    eventer.flush()
+    ((key, (event,)),) = again.sent
+    assert (key, event["type"], event["uuid"]) == ("task.multi", "task-cancelled", "x")
+
+
+def test_nothing_is_kept_for_nobody() -> None:
+    eventer = eventer_on(Wire())
+    eventer.wire_lost()
+    eventer.task_soon("task-cancelled", uuid="x")
+    again = Wire()
+    eventer.wire_open(again)
+    eventer.enable()
+    eventer.flush()
+    assert again.sent == []
