@@ -206,7 +206,7 @@ def test_the_tasks_of_a_slow_generator_do_not_wait_for_each_other(
     app: App, sent: list[Any], sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("taskyard.canvas.groups.monotonic", lambda: now)
+    monkeypatch.setattr("taskyard.canvas.group_sending.monotonic", lambda: now)
 
     def numbers() -> Iterator[Any]:
         nonlocal now

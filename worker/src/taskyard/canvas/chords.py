@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.chord_bodies import drop_redundant_bodies, with_links
-from taskyard.canvas.groups import chord_size_of, group, stamp_tasks, value_of
+from taskyard.canvas.groups import chord_size_of, group, value_of
 from taskyard.canvas.lazy_list import LazyList, listed
 from taskyard.canvas.signatures import (
     Signature,
@@ -16,8 +16,9 @@ from taskyard.canvas.signatures import (
     item,
     maybe_signature,
     signature,
-    without_repeated,
 )
+from taskyard.canvas.stamping import stamp_tasks
+from taskyard.canvas.text import without_repeated
 from taskyard.message.identity import new_id
 
 if TYPE_CHECKING:

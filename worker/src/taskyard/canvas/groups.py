@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from taskyard.canvas.group_sending import GroupSending
 from taskyard.canvas.lazy_list import LazyList, listed, replayable
 from taskyard.canvas.signatures import (
     FIXED_OPTIONS,
@@ -14,8 +14,9 @@ from taskyard.canvas.signatures import (
     current_app,
     item,
     maybe_signature,
-    without_repeated,
 )
+from taskyard.canvas.stamping import stamp_tasks
+from taskyard.canvas.text import without_repeated
 from taskyard.message.identity import new_id
 from taskyard.result.groups import GroupResult
 from taskyard.result.joining import allow_join_result
@@ -24,14 +25,9 @@ if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.canvas.stamping import StampingVisitor
 
-#: The most tasks of a group that are sent in one write.
-_TASKS_A_WRITE = 100
-#: The longest that a task waits for the next ones, where a generator takes its time.
-_LONGEST_WAIT_SECONDS = 0.05
-
 
 @Signature.register_type()
-class group(Signature):  # noqa: N801  Celery's name
+class group(GroupSending, Signature):  # noqa: N801  Celery's name
     """`group(a, b)`, `group([a, b])` or `group(a(i) for i in numbers)`; options hold for all its tasks."""
 
     tasks = item("kwargs.tasks", "The tasks.")
@@ -147,43 +143,6 @@ class group(Signature):  # noqa: N801  Celery's name
             parent.add_trail(result)
         return result
 
-    def _send(
-        self,
-        prepared: Iterable[tuple[Any, Any, str]],
-        app: App,
-        producer: Any,
-        *,
-        chord: Any = None,
-        add_to_parent: Any = None,
-        group_index: int | None = None,
-        **options: Any,
-    ) -> Iterator[Any]:
-        size = 0
-        if producer is not None:
-            options["producer"] = producer
-        given = {name: value for name, value in options.items() if value is not None}
-        args, kwargs = given.pop("args", None), given.pop("kwargs", None)
-        batch: list[Any] = []
-        written = monotonic()
-        for (task, result, group_id), is_last in with_last(prepared):
-            body = chord if chord is not None else task.options.get("chord")
-            size += chord_size_of(task)
-            if body is not None and is_last:
-                # Known only now; the chord cannot be complete before its last task was sent.
-                app.backend.set_chord_size(group_id, size)
-            own = given if body is None else {**given, "chord": body}
-            if producer is None and task.can_be_sent_with_others:
-                batch.append((task.task, *task.call_options(args, kwargs, own)))
-            else:
-                task.apply_async(args, kwargs, add_to_parent=False, **own)
-            if batch and (
-                is_last or len(batch) >= _TASKS_A_WRITE or monotonic() - written > _LONGEST_WAIT_SECONDS
-            ):
-                app.send_tasks(batch, add_to_parent=False)
-                batch.clear()
-                written = monotonic()
-            yield result
-
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run all tasks here, one after the other."""
         app = self.app
@@ -297,18 +256,6 @@ def members(tasks: Iterable[Any], app: App | None) -> Generator[Any]:
             yield task
 
 
-def with_last(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each item and whether it is the last, looking ahead by one."""
-    nothing = object()
-    current: Any = nothing
-    for following in items:
-        if current is not nothing:
-            yield current, False
-        current = following
-    if current is not nothing:
-        yield current, True
-
-
 def maybe_unroll_group(group: Any) -> Any:
     """The task of a group that has only one, else the group."""
     tasks = group.tasks
@@ -336,25 +283,6 @@ def value_of(result: Any, *, propagate: bool = True) -> Any:
     """What an eager run returned; nothing is waited for, so it may be asked for within a task."""
     with allow_join_result():
         return result.get(propagate=propagate)
-
-
-def stamp_tasks(
-    owner: Any, visitor: StampingVisitor | None, append_stamps: bool, stamps: dict[str, Any]
-) -> None:
-    """Stamp the tasks of a group, those of a generator when it is their turn."""
-
-    def stamped(each: Any) -> Any:
-        task = maybe_signature(each, app=owner._app)
-        task.stamp(visitor, append_stamps, **stamps)
-        return task
-
-    tasks = owner.tasks
-    if isinstance(tasks, LazyList):
-        tasks.map(stamped)
-    elif isinstance(tasks, list):
-        tasks[:] = [stamped(task) for task in tasks]
-    else:
-        owner.tasks = [stamped(task) for task in tasks]
 
 
 def chord_size_of(task: Any) -> int:

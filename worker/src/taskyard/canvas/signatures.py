@@ -5,20 +5,18 @@ It is a dict, and in JSON just that: {"task", "args", "kwargs", "options", "subt
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, MutableSequence
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import cached_property, partial
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from taskyard.canvas.lazy_list import listed
-from taskyard.canvas.stamping import combine_stamps
+from taskyard.canvas.links import Linking
+from taskyard.canvas.text import call_as_text
 from taskyard.message.identity import new_id
 
 if TYPE_CHECKING:
     from taskyard.app import App
-    from taskyard.canvas.stamping import StampingVisitor
 
 S = TypeVar("S", bound="type[Signature]")
 
@@ -39,7 +37,7 @@ def item(path: str, meaning: str) -> Any:
     return property(read, write, doc=meaning)
 
 
-class Signature(dict[str, Any]):
+class Signature(Linking, dict[str, Any]):
     """A task's name (or the task), arguments and options.
 
     `immutable` keeps the arguments as they are: results of earlier tasks are not put before them.
@@ -309,69 +307,6 @@ class Signature(dict[str, Any]):
             options["group_index"] = group_index
         return self.AsyncResult(options["task_id"])
 
-    # -- links
-    def _list_option(self, name: str) -> Any:
-        items = self.options.setdefault(name, [])
-        if not isinstance(items, MutableSequence):
-            items = self.options[name] = [items]
-        return items
-
-    def append_to_list_option(self, key: str, value: Any) -> Any:
-        """Add to an option that is a list, unless it is in there; return the value."""
-        items = self._list_option(key)
-        if value not in items:
-            items.append(value)
-        return value
-
-    def extend_list_option(self, key: str, value: Any) -> None:
-        """Add all to an option that is a list."""
-        self._list_option(key).extend(listed(value))
-
-    def link(self, callback: Any) -> Any:
-        """Send `callback` with the result after a success; returns it."""
-        return self.append_to_list_option("link", callback)
-
-    def link_error(self, errback: Any) -> Any:
-        """Call or send `errback` after a failure; returns it."""
-        return self.append_to_list_option("link_error", errback)
-
-    def on_error(self, errback: Any) -> Any:
-        """`link_error` that returns this signature."""
-        self.link_error(errback)
-        return self
-
-    def flatten_links(self) -> list[Any]:
-        """Itself and all that is linked to it, and to that, in order."""
-        found = [self]
-        for link in listed(self.options.get("link")):
-            found.extend(maybe_signature(link).flatten_links())
-        return found
-
-    # -- stamps
-    def stamp(
-        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
-    ) -> Any:
-        """Add stamps to it and to its links; `append_stamps` collects the values of one name in a list."""
-        self.stamp_links(visitor, append_stamps, **headers)
-        given = None if visitor is None else (visitor.on_signature(self, **headers) or {})
-        return self.set(**self._stamps(given, append_stamps, headers))
-
-    def stamp_links(
-        self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any
-    ) -> None:
-        """Add stamps to what is linked to it."""
-        for option, visit in (("link", "on_callback"), ("link_error", "on_errback")):
-            stamps = deepcopy(headers)
-            for link in listed(self.options.get(option)):
-                linked = maybe_signature(link, app=self.app)
-                given = None if visitor is None else (getattr(visitor, visit)(linked, **stamps) or {})
-                # Without the stamps of this signature: those are not the link's.
-                stamps = combine_stamps(stamps, given, None, append=append_stamps)
-                linked.stamp(visitor, append_stamps, **stamps)
-
-    def _stamps(self, visitor: dict[str, Any] | None, append: bool, given: dict[str, Any]) -> dict[str, Any]:
-        return combine_stamps(given, visitor, self.options, append=append)
-
     # -- composing
     def __or__(self, other: Any) -> Any:
         """`a | b`: b after a, with its result."""
@@ -406,23 +341,6 @@ class Signature(dict[str, Any]):
 
 #: As they are here, whatever is put in their place later.
 _APPLY_ASYNC = Signature.apply_async
-
-
-def call_as_text(name: str, args: Iterable[Any], kwargs: dict[str, Any]) -> str:
-    """A call as one would write it."""
-    parts = [repr(value) for value in args]
-    parts += [f"{key}={value!r}" for key, value in kwargs.items()]
-    return f"{name}({', '.join(parts)})"
-
-
-def without_repeated(name: str, text: str) -> str:
-    """The text of a canvas with the module of its first task said once: `proj.add(1) | mul(2)`."""
-    module = str(name).rpartition(".")[0]
-    if not module:
-        return text
-    first, found, rest = text.partition(module + ".")
-    # Only where a name begins: "app." is no part to drop from "webapp.".
-    return first + found + re.sub(rf"(?<![\w.-]){re.escape(module)}\.", "", rest)
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:

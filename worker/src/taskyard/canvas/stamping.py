@@ -102,3 +102,25 @@ def combine_stamps(
         merge_stamps(stamps, {name: value for name, value in own.items() if name in names}, append=append)
     stamps["stamped_headers"] = list(dict.fromkeys(stamps["stamped_headers"]))
     return stamps
+
+
+def stamp_tasks(
+    owner: Any, visitor: StampingVisitor | None, append_stamps: bool, stamps: dict[str, Any]
+) -> None:
+    """Stamp the tasks of a group, those of a generator when it is their turn."""
+
+    from taskyard.canvas.lazy_list import LazyList
+    from taskyard.canvas.signatures import maybe_signature
+
+    def stamped(each: Any) -> Any:
+        task = maybe_signature(each, app=owner._app)
+        task.stamp(visitor, append_stamps, **stamps)
+        return task
+
+    tasks = owner.tasks
+    if isinstance(tasks, LazyList):
+        tasks.map(stamped)
+    elif isinstance(tasks, list):
+        tasks[:] = [stamped(task) for task in tasks]
+    else:
+        owner.tasks = [stamped(task) for task in tasks]
