@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,9 @@ class Shutdown:
         worker = self._worker
         if worker.state.phase is not Phase.STOPPING or how == "Cold":
             # Celery says it with these words on standard output, and scripts wait for them.
-            print(f"worker: {how} shutdown (MainProcess)", file=sys.__stdout__, flush=True)
+            # Who read it may be gone, which must not keep the worker from ending.
+            with suppress(OSError, ValueError):
+                print(f"worker: {how} shutdown (MainProcess)", file=sys.__stdout__, flush=True)
         worker.set_phase(Phase.STOPPING)
         if worker_shutting_down:
             worker_shutting_down.send(sender=worker.node, sig=why, how=how, exitcode=0)
