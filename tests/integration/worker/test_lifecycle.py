@@ -62,7 +62,7 @@ def test_many_drains_and_resumes_lose_and_double_nothing(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
-    names = [f"n{number}" for number in range(1500)]
+    names = [f"n{number}" for number in range(600)]
     stop = Event()
 
     def flip() -> None:
@@ -86,7 +86,7 @@ def test_sigterm_under_load_runs_each_task_once(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:
     first = start_worker(broker, "-c", "2", "--loglevel", "warning")
-    names = [f"n{number}" for number in range(1000)]
+    names = [f"n{number}" for number in range(400)]
     send(client, names, 0.002)
     wait_until(lambda: len(first.ran()) > 50, what="some tasks")
     assert first.stop() == 0
@@ -102,7 +102,7 @@ def test_sigterm_waits_for_what_runs(
     broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker)
-    running = celery_client.send_task("jobs.begin_and_mark", ("long", 2.0))
+    running = celery_client.send_task("jobs.begin_and_mark", ("long", 1.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
     worker.signal(signal.SIGTERM)
     wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
