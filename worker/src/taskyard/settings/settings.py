@@ -8,15 +8,14 @@ set on the app itself, and for URLs the environment.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from copy import copy
-from datetime import timedelta
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.settings.check import checked
+from taskyard.settings.effective import ENVIRONMENT, Effective, from_environment
 from taskyard.settings.names import NAMES, ONE_VALUE, REFUSED, WITHOUT_EFFECT, modern, unknown_setting
 from taskyard.settings.options import Options
 
@@ -30,20 +29,10 @@ else:
 
 logger = logging.getLogger("taskyard.settings")
 
-#: Environment variables that win over the app's own settings, the first over the second.
-ENVIRONMENT = {
-    "broker_url": ("TASKYARD_BROKER_URL", "CELERY_BROKER_URL"),
-    "broker_read_url": ("TASKYARD_BROKER_READ_URL", "CELERY_BROKER_READ_URL"),
-    "broker_write_url": ("TASKYARD_BROKER_WRITE_URL", "CELERY_BROKER_WRITE_URL"),
-    "result_backend": ("TASKYARD_RESULT_BACKEND", "CELERY_RESULT_BACKEND"),
-}
-#: Where nothing else is said.
-DEFAULT_BROKER = "amqp://guest@localhost//"
-
 Source = Callable[[], Mapping[str, Any]]
 
 
-class Settings(_Typed, MutableMapping[str, Any]):
+class Settings(Effective, _Typed, MutableMapping[str, Any]):
     """All settings of one app, as attributes and items."""
 
     #: Values where nothing is set; copied for each app.
@@ -288,65 +277,6 @@ class Settings(_Typed, MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<Settings: {self.table()!r}>" if self._loaded else "<Settings: not read yet>"
-
-    # -- what several settings and the environment say together
-    def effective_broker_url(self) -> str:
-        """The broker URL, or several with `;` between them."""
-        return _joined(from_environment("broker_url") or self.broker_url or self.broker_host, self)
-
-    def effective_read_url(self) -> str:
-        """The URL to consume from."""
-        return self._direction("broker_read_url")
-
-    def effective_write_url(self) -> str:
-        """The URL to publish to."""
-        return self._direction("broker_write_url")
-
-    def _direction(self, name: str) -> str:
-        url = from_environment(name)
-        if not url and not from_environment("broker_url"):
-            url = getattr(self, name)
-        return _joined(url, self) if url else self.effective_broker_url()
-
-    def effective_result_backend(self) -> str | None:
-        """The result store's URL or None."""
-        url = from_environment("result_backend") or self.result_backend
-        if url in (None, "", "disabled", "disabled://"):
-            return None
-        return url if isinstance(url, str) else f"{url.__module__}:{url.__qualname__}"
-
-    def result_expires_seconds(self) -> int:
-        """Life of a result in whole seconds, 0 for ever."""
-        return seconds(self.result_expires)
-
-
-def seconds(value: float | timedelta | None) -> int:
-    """A duration in whole seconds; None is 0."""
-    return int(value.total_seconds() if isinstance(value, timedelta) else value or 0)
-
-
-def from_environment(name: str) -> str | None:
-    """What the environment says for a URL setting."""
-    for variable in ENVIRONMENT[name]:
-        value = os.environ.get(variable)
-        if value:
-            return value
-    return None
-
-
-def _joined(url: Any, settings: Settings) -> str:
-    if isinstance(url, (list, tuple)):
-        return ";".join(url)
-    if not url:
-        return DEFAULT_BROKER
-    text = str(url)
-    if "://" in text or not (settings.broker_host or settings.broker_transport):
-        return text
-    scheme = settings.broker_transport or "amqp"
-    user, password = settings.broker_user or "", settings.broker_password
-    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    port = f":{settings.broker_port}" if settings.broker_port else ""
-    return f"{scheme}://{login}{text}{port}/{settings.broker_vhost or ''}"
 
 
 def use_celery_defaults(defaults: Mapping[str, Any]) -> None:
