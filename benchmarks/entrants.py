@@ -26,6 +26,7 @@ class Entrant:
 
 
 BOTH = ("redis", "rabbitmq")
+_TASKYARD = ("-m", "taskyard", "-A", "benchmarks.peers.taskyard", "worker", "-c", "2")
 _CELERY = ("-m", "celery", "-A", "benchmarks.peers.celery", "worker", "-c", "2")
 _TASKIQ = ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "--workers", "2")
 _QUIET = ("--log-level", "WARNING")
@@ -34,10 +35,17 @@ ENTRANTS = (
     Entrant(
         "taskyard",
         "taskyard",
-        ("-m", "taskyard", "-A", "benchmarks.peers.taskyard", "worker", "-c", "2"),
-        note="prefork, 2 processes, defaults",
+        _TASKYARD,
+        note="prefork, 2 processes, defaults: writes two log lines a task, the others of this list write none",
         brokers=BOTH,
         many="send_tasks",
+    ),
+    Entrant(
+        "taskyard quiet",
+        "taskyard",
+        (*_TASKYARD, "--loglevel", "WARNING"),
+        note="prefork, 2 processes, --loglevel WARNING: not the default, but Celery's",
+        brokers=BOTH,
     ),
     Entrant(
         "celery",

@@ -32,7 +32,7 @@ def _maker(peer: str) -> Callable[[Path], None]:
         print(f"making the environment of {peer}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
         # Not its own pip script: the directory is renamed when it is complete.
-        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         requirements = str(PEERS / f"{peer}.txt")
         python = str(directory / "bin" / "python")
         if subprocess.run([python, *install, "-r", requirements], check=False).returncode:
