@@ -36,7 +36,7 @@ ENTRANTS = (
         "taskyard",
         "taskyard",
         _TASKYARD,
-        note="prefork, 2 processes, defaults: writes two log lines a task, the others of this list write none",
+        note="prefork, 2 processes, defaults: writes two log lines a task, which the others do not",
         brokers=BOTH,
         many="send_tasks",
     ),
