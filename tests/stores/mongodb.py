@@ -52,7 +52,7 @@ def _compile(into: Path) -> None:
     ):
         work = Path(directory)
         shutil.copytree(_SOURCES, work, dirs_exist_ok=True)
-        commands.run([go, "mod", "download"], env=env, cwd=work, log=log)
+        commands.run([go, "mod", "download", _MODULE], env=env, cwd=work, log=log)
         module = commands.run([go, "list", "-m", "-f", "{{.Dir}}", _MODULE], env=env, cwd=work).strip()
         # What the module cache holds is read-only.
         shutil.copytree(module, work / "changed", copy_function=shutil.copyfile)
