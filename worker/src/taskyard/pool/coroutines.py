@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.execution.coroutine import Interruptible
 from taskyard.execution.job import SKIPPED, Job, Outcome
+from taskyard.pool.frames import PIECE
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 from taskyard.pool.threads import MOST_THREADS
@@ -79,7 +80,7 @@ class AsyncioLane(SideBySide):
     def _readable(self) -> None:
         try:
             # The socket blocks for the answers, which the parent always reads.
-            data = self.sock.recv(1 << 18, socket.MSG_DONTWAIT)
+            data = self.sock.recv(PIECE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         if not data:

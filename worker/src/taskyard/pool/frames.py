@@ -10,6 +10,8 @@ import msgspec
 
 _LENGTH = struct.Struct("!I")
 
+#: Bytes of one read from a socket: a larger buffer costs the allocator a mapping each time.
+PIECE = 1 << 16
 #: The longest frame that is believed, bytes: RabbitMQ's own limit on messages is 512 MiB.
 MAX_FRAME = 1 << 30
 

@@ -16,6 +16,7 @@ from taskyard import signals
 from taskyard.errors import SoftTimeLimitExceeded
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.execution.runner import Runner
+from taskyard.pool.frames import PIECE
 from taskyard.pool.green_loop import EventletLoop, GeventLoop, GreenLoop
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
@@ -122,7 +123,7 @@ class GreenletLane(SideBySide):
 
     def serve(self) -> None:
         """Read jobs; the socket is the library's own."""
-        while data := self.sock.recv(1 << 18):
+        while data := self.sock.recv(PIECE):
             self.receive(data)
 
     def begin(self, job: Job, hard: float | None, soft: float | None) -> None:

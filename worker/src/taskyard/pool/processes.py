@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.execution.job import MALFORMED, PROGRESS, SKIPPED, Job, Outcome
 from taskyard.pool.birth import Cradle
 from taskyard.pool.board import Board
-from taskyard.pool.frames import pack_frame
+from taskyard.pool.frames import PIECE, pack_frame
 from taskyard.pool.pool import LostJob, Pool
 from taskyard.pool.stuck import LOOK_SECONDS, StuckChildren
 from taskyard.signals import worker_before_create_process
@@ -110,7 +110,7 @@ class ProcessPool(Pool):
     def _readable(self, worker: ChildProcess) -> None:
         outcomes: list[Outcome] = []
         try:
-            data = worker.sock.recv(1 << 18)
+            data = worker.sock.recv(PIECE)
         except BlockingIOError:
             return
         except OSError:
@@ -177,7 +177,7 @@ class ProcessPool(Pool):
         outcomes: list[Outcome] = []
         while worker.sock.fileno() >= 0:
             try:
-                data = worker.sock.recv(1 << 18)
+                data = worker.sock.recv(PIECE)
             except OSError:
                 break
             if not data:

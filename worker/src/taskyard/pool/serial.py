@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.execution.runner import install_soft_limit_signal
-from taskyard.pool.frames import pack_frame
+from taskyard.pool.frames import PIECE, pack_frame
 from taskyard.pool.lane import Lane
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SerialLane(Lane):
         while True:
             while not jobs:
                 self._send()
-                data = self.sock.recv(1 << 18)
+                data = self.sock.recv(PIECE)
                 if not data:
                     return
                 for frame in self.reader.feed(data):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from taskyard.pool.frames import PIECE
 from taskyard.pool.lane import SideBySide
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ThreadLane(SideBySide):
 
     def serve(self) -> None:
         """Read jobs in the main thread."""
-        while data := self.sock.recv(1 << 18):
+        while data := self.sock.recv(PIECE):
             self.receive(data)
 
     def close(self) -> None:

@@ -8,40 +8,27 @@ Sentinel, broadcasts, exchanges other than direct, kombu's options (``plain_link
 from __future__ import annotations
 
 import logging
-from binascii import a2b_base64
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from math import inf
-from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.alarm import Alarm
-from taskyard.broker.burial import Burial
 from taskyard.broker.connection import connect_as_configured
-from taskyard.broker.delivery import Delivery
-from taskyard.broker.envelope import (
-    COUNT,
-    DeadLetters,
-    Envelope,
-    Opened,
-    UnreadableMessageError,
-    delivery_count,
-    dumps,
-    opened,
-    parse,
-    wrapped,
-)
+from taskyard.broker.envelope import DeadLetters
 from taskyard.broker.held import Held
 from taskyard.broker.leases import LeaseRules
-from taskyard.broker.link import Link, OnDelivery, name_of
+from taskyard.broker.link import OnDelivery, name_of
 from taskyard.broker.redis import handover
 from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
+from taskyard.broker.redis.holding import Holding
 from taskyard.broker.redis.intake import Intake
 from taskyard.broker.redis.lease import Lease, Routes
-from taskyard.broker.redis.names import BINDINGS, OPTIONS, SEPARATOR, bindings, default_names
-from taskyard.broker.redis.plain import Address, PlainConnection
+from taskyard.broker.redis.names import OPTIONS, bindings
+from taskyard.broker.redis.place import Cycle, Place
+from taskyard.broker.redis.plain import Address
 from taskyard.broker.redis.session import REPLY_SECONDS, Session
-from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
 from taskyard.broker.topology import is_plain_queue
 
 if TYPE_CHECKING:
@@ -49,74 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: kombu's prefix of what is published to a fanout exchange.
-_TOPIC: Final = "/{}."
-_NOWHERE: Final[dict[str, Any]] = {}
 
-
-class Cycle:
-    """Whose turn it is among the queues: the one that gave something goes to the end."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-
-    def update(self, names: Iterable[str]) -> None:
-        """The queues from now on; those that stay keep their order."""
-        wanted = list(names)
-        kept = [name for name in self._names if name in wanted]
-        self._names = kept + [name for name in wanted if name not in kept]
-
-    def consume(self, count: int) -> list[str]:
-        """The next ones."""
-        return self._names[:count]
-
-    def rotate(self, name: str) -> None:
-        """That one had its turn."""
-        if len(self._names) > 1 and name in self._names:
-            self._names.remove(name)
-            self._names.append(name)
-
-
-class Place:
-    """A plain Redis, as the wire beside the link needs it."""
-
-    separator = SEPARATOR
-
-    def __init__(self, address: Address, prefix: str, connect_timeout: float | None) -> None:
-        self.address = address
-        self.prefix = prefix
-        self._connect_timeout = connect_timeout
-
-    def connection(self) -> PlainConnection:
-        """A new connection, not yet open."""
-        return PlainConnection(self.address, connect_timeout=self._connect_timeout, timeout=REPLY_SECONDS)
-
-    def topic(self, exchange: str, routing_key: str) -> str:
-        """Where kombu publishes what goes to a fanout exchange."""
-        name = f"{self.prefix}{_TOPIC.format(self.address.database)}{exchange}"
-        return f"{name}/{routing_key}" if routing_key else name
-
-    def bindings(self, exchange: str) -> str:
-        """The set of what is bound to an exchange."""
-        return f"{self.prefix}{BINDINGS[0]}{exchange}"
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class _Books:
-    """What is held, under the name that the dead letters know."""
-
-    __slots__ = ("_delivered",)
-
-    def __init__(self) -> None:
-        self._delivered: dict[str, Held] = {}
-
-
-class RedisLink(Burial, Link):
+class RedisLink(Holding):
     """A link whose deliveries are leased to this worker's id."""
-
-    keeps_deliveries = True
 
     def __init__(
         self,
@@ -127,23 +49,15 @@ class RedisLink(Burial, Link):
         on_delivery: OnDelivery,
         options: Mapping[str, Any],
     ) -> None:
-        super().__init__(None, queues, on_delivery)
+        super().__init__(place.prefix, queues, on_delivery, options)
         self.place = place
-        self.names = default_names(place.prefix)
-        self.dead_letters = options.get("dead_letters") or {}
-        self.adopted: dict[str, Held] = {}
-        self.qos = _Books()
-        self._held = self.qos._delivered
         self._settings = settings
         self._url = url
         self._options = options
         self._cycle = Cycle()
         self._consumed: dict[str, None] = {}
-        self._settlements = Settlements()
         self._loop: Any = None
         self._alarm: Alarm | None = None
-        self.session: Session
-        self._lease: Lease
         self._intake: Intake
 
     @cached_property
@@ -277,59 +191,6 @@ class RedisLink(Burial, Link):
             if delivery is not None:
                 on_delivery(delivery)
 
-    def _open_message(
-        self, tag: str, queue: str, text: bytes, mark: Callable[[Envelope], bool] | None = None
-    ) -> Delivery | None:
-        """The delivery, now held; None when it went to the dead letters."""
-        held = self._held
-        if tag in held:
-            return None  # tags are unique: this lease was lost while we worked on, and has just come back
-        held[tag] = Held(queue, text)
-        envelope = opened(text)
-        try:
-            if envelope is None:
-                envelope = _opened(parse(text))
-            delivery = self._delivery(queue, (tag, envelope))
-        except UnreadableMessageError as error:
-            self._bury(tag, wrapped(text, tag), f"unreadable message: {error}")
-            return None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            self._bury(tag, wrapped(text, tag), f"unreadable body: {error}")
-            return None
-        if COUNT in delivery.headers:
-            count = delivery_count({"headers": delivery.headers})
-            if count and self.rule(queue).exhausted(count):
-                self._bury(tag, parse(text), f"its worker was lost {count} times", delivered=False)
-                return None
-        return delivery
-
-    def _delivery(self, queue: str, raw: tuple[str, Opened]) -> Delivery:
-        tag, envelope = raw
-        properties = envelope.properties
-        properties["delivery_tag"] = tag
-        body: Any = envelope.body or b""
-        encoding = properties.get("body_encoding")
-        if encoding == "base64":
-            body = a2b_base64(body)
-        elif encoding:
-            raise LookupError(f"no body encoding is called {encoding!r}")
-        elif isinstance(body, str):
-            body = body.encode()
-        info = properties.get("delivery_info") or _NOWHERE
-        return Delivery(
-            self,
-            tag,
-            queue,
-            envelope.headers or {},
-            properties,
-            body,
-            envelope.content_type,
-            envelope.content_encoding,
-            info.get("exchange") or "",
-            info.get("routing_key") or queue,
-            "redelivered" in info and bool(info["redelivered"]),
-        )
-
     # -- which queues
     def consume(self) -> None:
         """Begin to take."""
@@ -379,84 +240,9 @@ class RedisLink(Burial, Link):
         """Hold so many messages at most; 0 is no limit."""
         self.prefetch = count
 
-    # -- settling
-    def ack_again(self, tags: Collection[Any]) -> None:
-        """Those that were still leased when this link took over."""
-        for tag in self.adopted.keys() & tags:
-            self._held.pop(tag, None)
-            self._settlements.acks.append(tag.encode())
-
-    def ack(self, delivery: Delivery) -> None:
-        """Sent with the others of this turn."""
-        self._held.pop(delivery.tag, None)
-        self._settlements.acks.append(delivery.tag.encode())
-
-    def dead_letter(self, delivery: Delivery, reason: str) -> None:  # type: ignore[override]
-        """In one step with the acknowledgement."""
-        Burial.dead_letter(self, delivery.tag, reason)
-
-    def _move_dead(self, tag: str, target: str, text: bytes) -> None:
-        self._settlements.moves.append(Move(tag, "tail", self.names.list_for(target, 0), text))
-
-    def requeue(self, delivery: Delivery) -> None:
-        """To the head of its queue."""
-        held = self._release(delivery.tag)
-        if held is not None:
-            self._give_back([(delivery.tag, held)])
-
-    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
-        """To the end of its queue, with the count."""
-        held = self._release(delivery.tag)
-        if held is None or held.queue is None:
-            return
-        envelope = parse(held.text)
-        envelope["headers"] = {**delivery.headers, COUNT: deliveries}  # a retry has other headers
-        key = self.list_of(held.queue, envelope)
-        self._settlements.moves.append(Move(delivery.tag, "tail", key, dumps(envelope)))
-
-    def defer(self, delivery: Delivery, due: float) -> None:
-        """To the schedule of its queue, in one step with the acknowledgement."""
-        held = self._release(delivery.tag)
-        if held is not None and held.queue is not None:
-            key = self.names.schedule(held.queue)
-            self._settlements.moves.append(Move(delivery.tag, "due", key, held.text, float(due)))
-            self._lease.due_in(due - time())
-
-    def _give_back(self, messages: list[tuple[str, Held]]) -> None:
-        """To the heads of their queues, in the order given."""
-        for tag, held in reversed(messages):
-            if held.queue is not None:
-                fallback = self.names.list_for(held.queue, 0)
-                move = handover.to_head(fallback, tag, held.queue, held.text, self.list_of)
-                self._settlements.moves.append(move)
-
-    def _send_settlements(self, *, patient: bool) -> None:
-        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
-        pending, session = self._settlements, self.session
-        if not pending or not session.usable:
-            return
-        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
-            return
-        session.settle(pending.calls())
-
-    def flush(self) -> None:
-        """Send all settlements; the broker has done them when this returns."""
-        session = self.session
-        if session.usable and (self._settlements or session.pipe.outstanding):
-            self._send_settlements(patient=False)
-            session.wait()
-
     # -- what the lease and the intake ask
     def _held_tags(self) -> set[str]:
         return {*self._held, *(one.tag for one in self._intake.inbox)}
-
-    def list_of(self, queue: str, envelope: Envelope) -> bytes:
-        """The list that a message of a queue belongs to."""
-        try:
-            priority = max(0, min(int(envelope["properties"]["priority"]), 9))
-        except (TypeError, ValueError, KeyError):
-            priority = 0
-        return self.names.list_for(queue, priority)
 
     def _lookup(self, exchange: str, routing_key: str) -> list[str]:
         """Where a lost consumer of kombu's own had its message from."""
@@ -512,16 +298,6 @@ class RedisLink(Burial, Link):
             session.close()
         elif not session.inherited:
             handover.abandon(self._identity, session.worker)
-
-
-def _opened(envelope: Envelope) -> Opened:
-    return Opened(
-        envelope["properties"],
-        envelope.get("body"),
-        envelope.get("headers"),
-        envelope.get("content-type"),
-        envelope.get("content-encoding"),
-    )
 
 
 def plain_link(

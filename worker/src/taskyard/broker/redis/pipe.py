@@ -13,7 +13,8 @@ from taskyard.broker.redis.scripts import Script
 
 OnReply = Callable[[Any], None]
 
-_CHUNK = 1 << 18
+#: Larger ones are mapped and unmapped by the allocator for each read, which costs more than the read.
+_CHUNK = 1 << 16
 _WAIT_SECONDS = 30.0
 
 _TLS_WANTS = {"SSLWantReadError": select.POLLIN, "SSLWantWriteError": select.POLLOUT}

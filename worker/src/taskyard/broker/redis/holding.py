@@ -1,0 +1,201 @@
+"""What a plain link holds: from the text of a message to its delivery, and the ways out."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from collections.abc import Callable, Collection, Mapping
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from taskyard.broker.burial import Burial
+from taskyard.broker.delivery import Delivery
+from taskyard.broker.envelope import (
+    COUNT,
+    Envelope,
+    Opened,
+    UnreadableMessageError,
+    delivery_count,
+    dumps,
+    opened,
+    parse,
+    wrapped,
+)
+from taskyard.broker.held import Held
+from taskyard.broker.link import Link, OnDelivery
+from taskyard.broker.redis import handover
+from taskyard.broker.redis.names import default_names
+from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+
+if TYPE_CHECKING:
+    from taskyard.broker.redis.lease import Lease
+    from taskyard.broker.redis.session import Session
+
+_NOWHERE: Final[dict[str, Any]] = {}
+
+
+class _Books:
+    """What is held, under the name that the dead letters know."""
+
+    __slots__ = ("_delivered",)
+
+    def __init__(self) -> None:
+        self._delivered: dict[str, Held] = {}
+
+
+class Holding(Burial, Link):
+    """The part of a link to Redis that knows its messages; they are held until they are settled."""
+
+    keeps_deliveries = True
+    session: Session
+    _lease: Lease
+
+    def __init__(
+        self, prefix: str, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(None, queues, on_delivery)
+        self.names = default_names(prefix)
+        self.dead_letters = options.get("dead_letters") or {}
+        #: Kept from an earlier link of this worker.
+        self.adopted: dict[str, Held] = {}
+        self.qos = _Books()
+        self._held = self.qos._delivered
+        self._settlements = Settlements()
+
+    # -- in
+    def _open_message(
+        self, tag: str, queue: str, text: bytes, mark: Callable[[Envelope], bool] | None = None
+    ) -> Delivery | None:
+        """The delivery, now held; None when it went to the dead letters."""
+        held = self._held
+        if tag in held:
+            return None  # tags are unique: this lease was lost while we worked on, and has just come back
+        held[tag] = Held(queue, text)
+        envelope = opened(text)
+        try:
+            if envelope is None:
+                envelope = _opened(parse(text))
+            delivery = self._delivery(queue, (tag, envelope))
+        except UnreadableMessageError as error:
+            self._bury(tag, wrapped(text, tag), f"unreadable message: {error}")
+            return None
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self._bury(tag, wrapped(text, tag), f"unreadable body: {error}")
+            return None
+        if COUNT in delivery.headers:
+            count = delivery_count({"headers": delivery.headers})
+            if count and self.rule(queue).exhausted(count):
+                self._bury(tag, parse(text), f"its worker was lost {count} times", delivered=False)
+                return None
+        return delivery
+
+    def _delivery(self, queue: str, raw: tuple[str, Opened]) -> Delivery:
+        tag, envelope = raw
+        properties = envelope.properties
+        properties["delivery_tag"] = tag
+        body: Any = envelope.body or b""
+        encoding = properties.get("body_encoding")
+        if encoding == "base64":
+            body = a2b_base64(body)
+        elif encoding:
+            raise LookupError(f"no body encoding is called {encoding!r}")
+        elif isinstance(body, str):
+            body = body.encode()
+        info = properties.get("delivery_info") or _NOWHERE
+        return Delivery(
+            self,
+            tag,
+            queue,
+            envelope.headers or {},
+            properties,
+            body,
+            envelope.content_type,
+            envelope.content_encoding,
+            info.get("exchange") or "",
+            info.get("routing_key") or queue,
+            "redelivered" in info and bool(info["redelivered"]),
+        )
+
+    # -- settling
+    def ack_again(self, tags: Collection[Any]) -> None:
+        """Those that were still leased when this link took over."""
+        for tag in self.adopted.keys() & tags:
+            self._held.pop(tag, None)
+            self._settlements.acks.append(tag.encode())
+
+    def ack(self, delivery: Delivery) -> None:
+        """Sent with the others of this turn."""
+        self._held.pop(delivery.tag, None)
+        self._settlements.acks.append(delivery.tag.encode())
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:  # type: ignore[override]
+        """In one step with the acknowledgement."""
+        Burial.dead_letter(self, delivery.tag, reason)
+
+    def _move_dead(self, tag: str, target: str, text: bytes) -> None:
+        self._settlements.moves.append(Move(tag, "tail", self.names.list_for(target, 0), text))
+
+    def requeue(self, delivery: Delivery) -> None:
+        """To the head of its queue."""
+        held = self._release(delivery.tag)
+        if held is not None:
+            self._give_back([(delivery.tag, held)])
+
+    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
+        """To the end of its queue, with the count."""
+        held = self._release(delivery.tag)
+        if held is None or held.queue is None:
+            return
+        envelope = parse(held.text)
+        envelope["headers"] = {**delivery.headers, COUNT: deliveries}  # a retry has other headers
+        key = self.list_of(held.queue, envelope)
+        self._settlements.moves.append(Move(delivery.tag, "tail", key, dumps(envelope)))
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """To the schedule of its queue, in one step with the acknowledgement."""
+        held = self._release(delivery.tag)
+        if held is not None and held.queue is not None:
+            key = self.names.schedule(held.queue)
+            self._settlements.moves.append(Move(delivery.tag, "due", key, held.text, float(due)))
+            self._lease.due_in(due - time())
+
+    def _give_back(self, messages: list[tuple[str, Held]]) -> None:
+        """To the heads of their queues, in the order given."""
+        for tag, held in reversed(messages):
+            if held.queue is not None:
+                fallback = self.names.list_for(held.queue, 0)
+                move = handover.to_head(fallback, tag, held.queue, held.text, self.list_of)
+                self._settlements.moves.append(move)
+
+    def _send_settlements(self, *, patient: bool) -> None:
+        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
+        pending, session = self._settlements, self.session
+        if not pending or not session.usable:
+            return
+        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
+            return
+        session.settle(pending.calls())
+
+    def flush(self) -> None:
+        """Send all settlements; the broker has done them when this returns."""
+        session = self.session
+        if session.usable and (self._settlements or session.pipe.outstanding):
+            self._send_settlements(patient=False)
+            session.wait()
+
+    def list_of(self, queue: str, envelope: Envelope) -> bytes:
+        """The list that a message of a queue belongs to."""
+        try:
+            priority = max(0, min(int(envelope["properties"]["priority"]), 9))
+        except (TypeError, ValueError, KeyError):
+            priority = 0
+        return self.names.list_for(queue, priority)
+
+
+def _opened(envelope: Envelope) -> Opened:
+    return Opened(
+        envelope["properties"],
+        envelope.get("body"),
+        envelope.get("headers"),
+        envelope.get("content-type"),
+        envelope.get("content-encoding"),
+    )
