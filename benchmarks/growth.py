@@ -161,7 +161,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only the rows that begin so")
     arguments = parser.parse_args()
     install_servers()
-    raw = run(arguments.rounds, arguments.only)
+    try:
+        raw = run(arguments.rounds, arguments.only)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is kept")
+        return 130
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{arguments.name}.json"
     path.write_text(json.dumps(raw, indent=1) + "\n")

@@ -152,7 +152,11 @@ def main() -> int:
     if os.name != "posix" or not os.path.exists("/proc/self/smaps_rollup"):
         parser.error("memory and processor time are read from /proc: run this on Linux")
     install_servers()
-    raw = run(plan, only)
+    try:
+        raw = run(plan, only)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is kept")
+        return 130
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{plan.name}.json"
     path.write_text(json.dumps(raw, indent=1) + "\n")
