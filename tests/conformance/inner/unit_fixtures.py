@@ -7,6 +7,7 @@ only the app, its settings, and a few conveniences.
 from __future__ import annotations
 
 import builtins
+import inspect
 import io
 import sys
 from collections.abc import Iterator
@@ -114,10 +115,12 @@ def joining_never_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_quorum_queues_to_detect(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Tests of send_task put a function in the place of this one, on whose answer nothing depends here.
-    base = import_module("celery.app.base")
+def names_that_tests_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests of send_task put a function in the place of the first, on whose answer nothing depends here;
+    # tests of retry change the standard module by way of the second.
+    base, task = import_module("celery.app.base"), import_module("celery.app.task")
     monkeypatch.setattr(base, "detect_quorum_queues", lambda *_: (False, ""), raising=False)
+    monkeypatch.setattr(task, "inspect", inspect, raising=False)
 
 
 @pytest.fixture(autouse=True)

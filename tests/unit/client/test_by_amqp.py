@@ -9,6 +9,7 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from taskyard import App, Task, group
+from taskyard.app.loading import Loader
 from taskyard.client.amqp import AMQP
 from taskyard.signals import after_task_publish
 
@@ -137,3 +138,15 @@ def test_strategy_of_failover_holds_for_connections_of_the_app() -> None:
     with App("shop", broker="memory://;memory://", broker_failover_strategy="shuffle") as app:
         connection = app.connection()
         assert connection.failover_strategy is connection.failover_strategies["shuffle"]
+
+
+class Imports(Loader):
+    pass
+
+
+@pytest.mark.parametrize("loader", [Imports, f"{__name__}:Imports"])
+def test_loader_of_the_users_own(loader: Any) -> None:
+    with App("shop", broker="memory://", loader=loader) as app:
+        assert type(app.loader).__name__ == "Imports"
+    with App("shop", broker="memory://", loader="app") as app:
+        assert type(app.loader) is Loader

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from taskyard.result.backend import Backend
 
 
+#: What Celery calls its own loaders.
+_OWN_LOADERS = (None, "app", "default")
+
+
 class Parts(AppState):
     """Each may be of a class of the user's own."""
 
@@ -90,8 +94,8 @@ class Parts(AppState):
     def loader(self) -> Loader:
         """What imports modules with tasks."""
         app: Any = self
-        if self.loader_cls is not None and not isinstance(self.loader_cls, str):
-            made: Loader = self.loader_cls(app=self)
+        if self.loader_cls not in _OWN_LOADERS:
+            made: Loader = resolve(self.loader_cls)(app=self)
             return made
         from taskyard.app.loading import Loader
 
