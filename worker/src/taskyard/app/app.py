@@ -183,9 +183,9 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
 
     def setup_security(self, *args: Any, **kwargs: Any) -> None:
         """Accept signed messages only, and sign what is sent."""
-        from taskyard.message.auth import setup_security
+        from taskyard.security import setup_security
 
-        setup_security(self.conf, *args, **kwargs)
+        setup_security(*args, **kwargs, app=self)
 
     def bugreport(self) -> str:
         """What matters when an error is reported: versions, broker, settings without secrets."""
