@@ -185,7 +185,7 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
         """Accept signed messages only, and sign what is sent."""
         from taskyard.security import setup_security
 
-        setup_security(*args, **kwargs, app=self)
+        setup_security(*args, **{**kwargs, "app": self})
 
     def bugreport(self) -> str:
         """What matters when an error is reported: versions, broker, settings without secrets."""
