@@ -36,16 +36,9 @@ ENTRANTS = (
         "taskyard",
         "taskyard",
         _TASKYARD,
-        note="prefork, 2 processes, defaults: writes two log lines a task, which the others do not",
+        note="prefork, 2 processes, defaults",
         brokers=BOTH,
         many="send_tasks",
-    ),
-    Entrant(
-        "taskyard quiet",
-        "taskyard",
-        (*_TASKYARD, "--loglevel", "WARNING"),
-        note="prefork, 2 processes, --loglevel WARNING: not the default, but Celery's",
-        brokers=BOTH,
     ),
     Entrant(
         "celery",

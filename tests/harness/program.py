@@ -80,7 +80,8 @@ def worker(
 ) -> Program:
     """A `taskyard worker` of that app, which has begun to consume when this returns."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "taskyard.cli.main", "-A", app, "worker", *arguments]
+    command = [sys.executable, "-m", "taskyard.cli.main", "-A", app, "worker", "--loglevel", "info"]
+    command += arguments
     command += ["--http", f"127.0.0.1:{port}"]
     log = logs / f"worker-{port}.log"
     program = Program(command, directory, log, environment, f"http://127.0.0.1:{port}/readyz")

@@ -56,7 +56,7 @@ class Worker:
             options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
             self.command = [sys.executable, "-m", "celery", *common, *options]
         else:
-            self.command = [sys.executable, "-m", "taskyard.cli.main", *common]
+            self.command = [sys.executable, "-m", "taskyard.cli.main", *common, "-l", "info"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:

@@ -83,7 +83,8 @@ class WorkerProcess:
             **({"TASKYARD_RESULT_BACKEND": backend} if backend else {}),
             **(environment or {}),
         }
-        self.command = [sys.executable, "-m", "taskyard.cli.main", "-A", "jobs", "worker", *arguments]
+        self.command = [sys.executable, "-m", "taskyard.cli.main", "-A", "jobs", "worker"]
+        self.command += ["--loglevel", "info", *arguments]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: bool = True) -> WorkerProcess:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-s", "--schedule", metavar="FILE", default=None, help="where it is kept when entries ran last")
     add("-S", "--scheduler", metavar="CLASS", default=None, help="the scheduler, as module:Class")
     add("--max-interval", type=float, default=None, help="longest pause between two looks, seconds")
-    add("-l", "--loglevel", default="info", type=str.lower, help="debug, info, warning, error or critical")
+    add("-l", "--loglevel", default="warning", type=str.lower, help="debug, info, warning, error or critical")
     add("-f", "--logfile", metavar="FILE", default=None, help="log to this file")
 
 

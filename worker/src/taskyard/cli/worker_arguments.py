@@ -108,7 +108,7 @@ def _add_features(group: argparse._ArgumentGroup) -> None:
 
 def _add_log(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-l", "--loglevel", default="info", type=str.lower, help="debug, info, warning, error or critical")
+    add("-l", "--loglevel", default="warning", type=str.lower, help="debug, info, warning, error or critical")
     add("-f", "--logfile", metavar="FILE", help="log to this file; %%n and so on as for -n, %%I the process")
     add("--json-logs", action="store_true", help="one JSON object a line (also: TASKYARD_LOG=json)")
     hidden = argparse.SUPPRESS
