@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from kombu.clocks import LamportClock
@@ -107,7 +107,7 @@ def test_what_is_cancelled_with_the_wire_is_told_when_it_is_back() -> None:
     eventer = eventer_on(Wire(), enabled=True)
     eventer.wire_lost()
     eventer.task_soon("task-cancelled", uuid="x")
-    again = Wire()
+    again: Any = Wire()
     eventer.wire_open(again)
     eventer.flush()
     ((key, (event,)),) = again.sent
@@ -118,7 +118,7 @@ def test_nothing_is_kept_for_nobody() -> None:
     eventer = eventer_on(Wire())
     eventer.wire_lost()
     eventer.task_soon("task-cancelled", uuid="x")
-    again = Wire()
+    again: Any = Wire()
     eventer.wire_open(again)
     eventer.enable()
     eventer.flush()
