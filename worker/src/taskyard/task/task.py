@@ -25,6 +25,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_ALL_OPTIONS: dict[str, Any] = dict.fromkeys((*SENT_OPTIONS, "shadow"))
+
+
 class _AppOf:
     """`Task.app`: the app of the class, or the current one; to be asked of classes and instances."""
 
@@ -211,7 +214,8 @@ class Task(Binding, Checking, Retrying, CanvasMethods, Hooks, Generic[P, R]):
         """Send with options: countdown, eta, expires, queue, priority, headers, time_limit, ...
         (App.send_task).
         """
-        options["shadow"] = shadow or None
+        if shadow:
+            options["shadow"] = shadow
         args, kwargs, options = self.prepare_call(args, kwargs, options)
         app = self.app
         if app.conf.task_always_eager:
@@ -221,8 +225,12 @@ class Task(Binding, Checking, Retrying, CanvasMethods, Hooks, Generic[P, R]):
                 self, args, kwargs, task_id=task_id, link=link, link_error=link_error, options=options
             )
             return eager
+        send = app.send_task
+        if getattr(send, "__func__", None) is not app.standard_send_task:
+            # Who has put a function of his own there finds every option.
+            options = {**_ALL_OPTIONS, **options}
         own = type(self).AsyncResult is not Task.AsyncResult or self._backend is not None
-        result: AsyncResult[R] = app.send_task(
+        result: AsyncResult[R] = send(
             self.name,
             args,
             kwargs,
@@ -266,7 +274,8 @@ class Task(Binding, Checking, Retrying, CanvasMethods, Hooks, Generic[P, R]):
         """Options of `apply_async` that are attributes of the task."""
         options = self._exec_options
         if options is None:
-            options = {name: getattr(self, name, None) for name in SENT_OPTIONS}
+            found = {name: getattr(self, name, None) for name in SENT_OPTIONS}
+            options = {name: value for name, value in found.items() if value is not None}
             options["ignore_result"] = self.ignore_result
             self._exec_options = options
         return options
