@@ -178,7 +178,20 @@ def test_queues_imports_purge_and_names(url: str, client: App, start: Start, tmp
 
 def test_in_the_background_with_a_pidfile(url: str, client: App, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "taskyard", "-A", "pooltasks", "-b", url, "--result-backend", url]
-    command += ["worker", "-c", "1", "-D", "--pidfile", "%n.pid", "-n", "back@%h", "-f", "%n.log"]
+    command += [
+        "worker",
+        "-c",
+        "1",
+        "-D",
+        "--pidfile",
+        "%n.pid",
+        "-n",
+        "back@%h",
+        "-f",
+        "%n.log",
+        "-l",
+        "info",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(APPS), "RECORD": str(tmp_path / "record")}
     done = subprocess.run(command, env=environment, cwd=tmp_path, timeout=60, check=True, capture_output=True)
     assert done.stderr == b""

@@ -75,7 +75,7 @@ def _confirmed(channel: Any) -> Iterator[Callable[..., Any]]:
     """
     published = 0
     open_tags: set[int] = set()
-    refused: list[int] = []
+    refused = 0
 
     def publish(*args: Any, **options: Any) -> None:
         nonlocal published
@@ -84,15 +84,14 @@ def _confirmed(channel: Any) -> Iterator[Callable[..., Any]]:
         open_tags.add(published)
         channel._basic_publish(*args, **options)
 
-    def settled(tag: int, multiple: bool) -> None:
-        if multiple:
-            open_tags.difference_update([each for each in open_tags if each <= tag])
-        else:
-            open_tags.discard(tag)
+    def settled(tag: int, multiple: bool) -> int:
+        told = {each for each in open_tags if each <= tag} if multiple else {tag}
+        open_tags.difference_update(told)
+        return len(told)
 
     def nacked(tag: int, multiple: bool) -> None:
-        refused.append(tag)
-        settled(tag, multiple)
+        nonlocal refused
+        refused += settled(tag, multiple)
 
     try:
         channel.confirm_select()
@@ -102,6 +101,6 @@ def _confirmed(channel: Any) -> Iterator[Callable[..., Any]]:
         while open_tags:
             channel.connection.drain_events()
         if refused:
-            raise BrokerError(f"RabbitMQ refused {len(refused)} of {published} messages")
+            raise BrokerError(f"RabbitMQ refused {refused} of {published} messages")
     finally:
         channel.close()
