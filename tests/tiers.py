@@ -25,7 +25,7 @@ RUNS = {
     "integration": [["tests/integration", "-n", "6", "--dist", "loadfile"]],
     "conformance": [["tests/conformance", "-m", "not slow", "-n", "2"]],
     "e2e": [
-        ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "4", "--dist", "loadgroup"],
+        ["tests/e2e", "--ignore=tests/e2e/cluster", "-n", "5", "--dist", "loadgroup"],
         ["tests/e2e/cluster"],
     ],
 }
