@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from kombu import Connection
 
     from taskyard.settings import Settings
+
+#: The longest that the end of a process waits for the broker.
+_HANG_UP_SECONDS = 5.0
 
 
 class Line:
@@ -45,6 +49,16 @@ class Line:
         connection = self.connection
         return isinstance(error, (*connection.recoverable_connection_errors, *connection.connection_errors))
 
+    def hang_up(self) -> None:
+        """End the connection when the broker has all that was sent.  A process that just ends may reset it,
+        and RabbitMQ forgets what it had not read then.
+        """
+        with contextlib.suppress(Exception):
+            if self.url.startswith(("amqp", "pyamqp")):
+                self.connection.connection.transport.sock.settimeout(_HANG_UP_SECONDS)
+                self.channel.close()
+        self.close()
+
     def close(self) -> None:
         """End the connection, in whatever state it is."""
         with contextlib.suppress(Exception):
@@ -64,6 +78,7 @@ class Lines:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._idle: deque[Line] = deque()
+        weakref.finalize(self, _hang_up, self._idle, self._pid)
         self._changed = threading.Condition()
         self._waiting = self._open = 0
         self._addresses: Addresses | None = None
@@ -162,6 +177,12 @@ class Lines:
             self._reset()
         while self._idle:
             self.drop(self._idle.pop())
+
+
+def _hang_up(idle: deque[Line], pid: int) -> None:
+    if pid == os.getpid():  # else they are the parent's
+        while idle:
+            idle.pop().hang_up()
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -120,6 +120,9 @@ class RedisLine:
         """End the connection."""
         self._connection.disconnect()
 
+    #: All that was sent has been answered.
+    hang_up = close
+
 
 def text_of(message: TaskMessage, queue: str, priority: Any, delivery_mode: int, tag: str) -> bytes:
     """The envelope of a message for a queue, as kombu writes it."""

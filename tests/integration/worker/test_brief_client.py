@@ -1,0 +1,29 @@
+"""A program that sends and ends at once: RabbitMQ has all of it."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from kombu import Connection
+
+_PROGRAM = """
+from taskyard import App
+app = App("brief", broker={url!r})
+for number in range(3000):
+    app.send_task("brief.task", (number,), ignore_result=True)
+"""
+
+
+@pytest.mark.rabbitmq
+def test_nothing_is_lost_when_the_program_ends_right_after_it_has_sent(amqp_url: str) -> None:
+    programs = 6
+    for _ in range(programs):
+        subprocess.run([sys.executable, "-c", _PROGRAM.format(url=amqp_url)], check=True, timeout=60)
+    with Connection(amqp_url) as connection:
+        deadline = time.monotonic() + 10
+        while (found := connection.default_channel.queue_declare("celery", passive=True).message_count) < (
+            programs * 3000
+        ) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert found == programs * 3000
