@@ -11,8 +11,7 @@ from taskyard.broker.qos import Held, QoS
 from taskyard.broker.redis.handover import to_head
 from taskyard.broker.redis.intake import Intake, Taken
 from taskyard.broker.redis.queues import QueueChannel
-from taskyard.broker.redis.session import Session
-from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+from taskyard.broker.redis.settlement import Move, Settlements
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ class Channel(Burial, QueueChannel):
         intake = self._intake
         if intake is None:
             return
-        self._send_settlements(intake.session, patient=True)
+        self._settlements.send(intake.session, patient=True)
         limit = self.qos.prefetch_count
         intake.turn(limit - self.held if limit else 1 << 30, now)
 
@@ -197,22 +196,13 @@ class Channel(Burial, QueueChannel):
         if self.connection is None or self.connection.in_turn or intake is None:
             return
         if intake.session.usable and intake.session.mine:
-            self._send_settlements(intake.session, patient=False)
+            self._settlements.send(intake.session, patient=False)
             intake.session.send()
 
     def send_settlements(self) -> None:
         """Queue the call for what was settled, without waiting for company."""
         if self._intake is not None:
-            self._send_settlements(self._intake.session, patient=False)
-
-    def _send_settlements(self, session: Session, *, patient: bool) -> None:
-        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
-        pending = self._settlements
-        if not pending or not session.usable:
-            return
-        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
-            return
-        session.settle(pending.calls())
+            self._settlements.send(self._intake.session, patient=False)
 
     def flush(self) -> None:
         """Send all settlements; the broker has done them when this returns."""
@@ -220,7 +210,7 @@ class Channel(Burial, QueueChannel):
         if intake is None or not intake.session.usable:
             return
         if self._settlements or intake.session.pipe.outstanding:
-            self._send_settlements(intake.session, patient=False)
+            self._settlements.send(intake.session, patient=False)
             intake.session.wait()
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:

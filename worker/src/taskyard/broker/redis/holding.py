@@ -24,7 +24,7 @@ from taskyard.broker.held import Held
 from taskyard.broker.link import Link, OnDelivery
 from taskyard.broker.redis import handover
 from taskyard.broker.redis.names import default_names
-from taskyard.broker.redis.settlement import BUFFERED_ACKS, Move, Settlements
+from taskyard.broker.redis.settlement import Move, Settlements
 
 if TYPE_CHECKING:
     from taskyard.broker.redis.lease import Lease
@@ -166,20 +166,11 @@ class Holding(Burial, Link):
                 move = handover.to_head(fallback, tag, held.queue, held.text, self.list_of)
                 self._settlements.moves.append(move)
 
-    def _send_settlements(self, *, patient: bool) -> None:
-        """Queue the call; a few acknowledgements wait for an earlier reply, to travel together."""
-        pending, session = self._settlements, self.session
-        if not pending or not session.usable:
-            return
-        if patient and not pending.moves and len(pending.acks) < BUFFERED_ACKS and session.pipe.outstanding:
-            return
-        session.settle(pending.calls())
-
     def flush(self) -> None:
         """Send all settlements; the broker has done them when this returns."""
         session = self.session
         if session.usable and (self._settlements or session.pipe.outstanding):
-            self._send_settlements(patient=False)
+            self._settlements.send(session, patient=False)
             session.wait()
 
     def list_of(self, queue: str, envelope: Envelope) -> bytes:

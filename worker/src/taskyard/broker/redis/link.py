@@ -162,7 +162,7 @@ class RedisLink(Holding):
             error = RedisConnectionError(f"Redis has not answered for {REPLY_SECONDS:g} s")
             session.fail(error)
             raise error
-        self._send_settlements(patient=True)
+        self._settlements.send(session, patient=True)
         limit = self.prefetch
         intake.turn(limit - len(self._held) - len(intake.inbox) if limit else 1 << 30, now)
         session.send()

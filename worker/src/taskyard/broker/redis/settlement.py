@@ -1,7 +1,12 @@
 """What a worker decided about messages it took, collected and sent with one call."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from taskyard.broker.redis.session import Session
 
 ACKS_A_CALL: Final = 1000
 """Lua unpacks so many values at most in good conscience."""
@@ -34,6 +39,14 @@ class Settlements:
 
     def __bool__(self) -> bool:
         return bool(self.acks or self.moves)
+
+    def send(self, session: Session, *, patient: bool) -> None:
+        """Queue the call; if `patient`, a few acknowledgements wait for an earlier reply."""
+        if not self or not session.usable:
+            return
+        if patient and not self.moves and len(self.acks) < BUFFERED_ACKS and session.pipe.outstanding:
+            return
+        session.settle(self.calls())
 
     def calls(self) -> list[tuple[list[bytes], list[bytes]]]:
         """Destination keys and arguments of ``settle.lua`` for each call it takes; empties the buffer."""
