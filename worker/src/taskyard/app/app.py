@@ -118,12 +118,16 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
         """Make it the app of all threads that have none of their own."""
         shared.set_default_app(self)
 
-    def close(self) -> None:
-        """Close connections, and take no more part in shared tasks."""
+    def hang_up(self) -> None:
+        """Close the connections for sending; the broker has all that was sent when this returns."""
         for name in ("producer", "confirmed_producer"):
             producer = self.__dict__.pop(name, None)
             if producer is not None:
                 producer.close()
+
+    def close(self) -> None:
+        """Close connections, and take no more part in shared tasks."""
+        self.hang_up()
         if self._pool is not None:
             self._pool.force_close_all()
             self._pool = None

@@ -154,7 +154,8 @@ class Lines:
     def give_back(self, line: Line) -> None:
         """The thread is done with its line."""
         if not self._settings.broker_pool_limit:
-            self.drop(line)
+            line.hang_up()
+            self._gone()
             return
         self._idle.append(line)
         if self._waiting:
@@ -162,7 +163,7 @@ class Lines:
                 self._changed.notify()
 
     def drop(self, line: Line) -> None:
-        """The line is broken, or not wanted any more."""
+        """The line is broken."""
         line.close()
         self._gone()
 
@@ -176,7 +177,8 @@ class Lines:
         if self._pid != os.getpid():
             self._reset()
         while self._idle:
-            self.drop(self._idle.pop())
+            self._idle.pop().hang_up()
+            self._gone()
 
 
 def _hang_up(idle: deque[Line], pid: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -89,4 +90,6 @@ def child_main(app: App, spec: ChildSpec, sock: socket.socket, board: Board, par
     finally:
         if initialised and worker_process_shutdown:
             worker_process_shutdown.send(sender=spec.hostname, pid=os.getpid(), exitcode=status)
+        with contextlib.suppress(Exception):
+            app.hang_up()  # what tasks have sent is on its way still
         os._exit(status)
