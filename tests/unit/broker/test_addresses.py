@@ -6,6 +6,7 @@ import pytest
 
 from taskyard import App
 from taskyard.broker.addresses import Addresses, addresses_for, split_urls
+from taskyard.broker.connection import connect, refuse_unusable
 from taskyard.errors import ImproperlyConfigured
 
 
@@ -57,3 +58,15 @@ def test_reading_and_writing_may_go_to_different_brokers(monkeypatch: pytest.Mon
     conf = App("test", broker_read_url="amqp://r", broker_write_url=["amqp://w1", "amqp://w2"]).conf
     assert addresses_for(conf, write=False).urls == ["amqp://r"]
     assert addresses_for(conf, write=True).urls == ["amqp://w1", "amqp://w2"]
+
+
+@pytest.mark.parametrize("url", ["redis://host/jobs", "rediss://host/jobs", "sentinel://host/jobs"])
+def test_a_redis_database_is_a_number(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="the database is a number, as in redis://host:6379/0"):
+        refuse_unusable(url)
+    refuse_unusable(url.replace("jobs", "3"))
+
+
+def test_a_file_without_a_host_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    assert connect("sqlite:///tasks.db").info()["hostname"] is None
+    assert not caplog.records

@@ -11,7 +11,7 @@ import pytest
 from taskyard import App
 from taskyard.errors import ImproperlyConfigured
 from taskyard.result.backend import Backend
-from taskyard.result.opening import BACKENDS, open_backend
+from taskyard.result.opening import BACKENDS, open_backend, refuse_unusable
 
 
 def opened(url: str | None, **settings: Any) -> Any:
@@ -153,3 +153,13 @@ def test_keys_carry_the_global_prefix() -> None:
     assert backend.get_key_for_chord("1") == "shop_chord-unlock-1"
     with pytest.raises(ValueError, match="empty"):
         backend.get_key_for_task("")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h/jobs", "rediss://h/jobs", "redis+socket:///run/s?virtual_host=jobs"]
+)
+def test_a_worker_refuses_a_database_that_is_no_number(url: str) -> None:
+    conf = App("x", broker="memory://").conf
+    with pytest.raises(ImproperlyConfigured, match="database must be a number, not 'jobs'"):
+        refuse_unusable(url, conf)
+    refuse_unusable(url.replace("jobs", "3"), conf)

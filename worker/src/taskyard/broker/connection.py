@@ -25,6 +25,9 @@ TRANSPORTS = {
 #: URL scheme -> the extra that brings the client library.
 _EXTRAS = {"redis": "redis", "rediss": "redis", "sentinel": "redis", "redis+socket": "redis", "sqs": "sqs"}
 
+#: Schemes whose path is the number of a database.
+_NUMBERED = frozenset({"redis", "rediss", "sentinel"})
+
 _PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")
 
 
@@ -52,6 +55,11 @@ def refuse_unusable(url: str) -> None:
         if Address.of(url) is not None:
             return  # a worker needs no more than a socket there
     connect(url)
+
+
+def _refuse_unnumbered(database: str) -> None:
+    if not (database.removeprefix("/") or "0").isdecimal():
+        raise ValueError(f"the database is a number, as in redis://host:6379/0, not {database!r}")
 
 
 def connect(
@@ -92,6 +100,8 @@ def connect(
     try:
         connection = Connection(url, **options)
         connection.get_transport_cls()  # imports the transport, so that what is missing is known now
+        if scheme in _NUMBERED:
+            _refuse_unnumbered(connection.virtual_host or "")
         return connection
     except (KeyError, ValueError, ImportError) as error:
         extra = _EXTRAS.get(scheme)

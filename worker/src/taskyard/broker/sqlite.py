@@ -5,7 +5,7 @@ URLs: ``sqlite:////absolute/path.db`` and ``sqlite:///relative/path.db``. It wor
 """
 
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 from kombu.transport import virtual
@@ -41,6 +41,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     polling_interval = None
     connection_errors = (*virtual.Transport.connection_errors, DatabaseBusyError)
     channel_errors = virtual.Transport.channel_errors
+    #: A file has no host: kombu warns of a missing one unless it is told that there is no default.
+    default_connection_params: ClassVar[dict[str, Any]] = {}
     implements = virtual.Transport.implements.extend(
         asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"])
     )

@@ -83,7 +83,7 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
     connection.refuse_unusable(conf.effective_broker_url())
     backend = conf.effective_result_backend()
     if backend:
-        opening.refuse_unusable(backend)
+        opening.refuse_unusable(backend, conf)
     if arguments.pidfile:
         check_pidfile(expand_node(arguments.pidfile, node) or "")
     worker.configure(options)

@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.connection import without_password
+from taskyard.broker.redis.plain import Address
 from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.result.backend import Backend
+    from taskyard.settings import Settings
 
 #: Scheme -> (module, class, extra that brings what it needs).
 BACKENDS: dict[str, tuple[str, str, str | None]] = {
@@ -35,6 +37,8 @@ BACKENDS: dict[str, tuple[str, str, str | None]] = {
     "django-cache": ("taskyard.result.backends.django", "CacheBackend", "django"),
     "memory": ("taskyard.result.backends.memory", "MemoryBackend", None),
 }
+#: Schemes of a Redis.
+OF_REDIS = ("redis", "rediss", "redis+socket", "socket", "sentinel")
 #: Schemes of which the part before the plus sign is not the store's URL.
 _PREFIXES = ("db", "database", "cache")
 
@@ -78,11 +82,13 @@ def find_backend(url: str) -> Any:
         raise ImproperlyConfigured(f"result backend {url!r}: {module} has no {name}") from None
 
 
-def refuse_unusable(url: str) -> None:
+def refuse_unusable(url: str, settings: Settings) -> None:
     """ImproperlyConfigured for a store that can never be opened; imports no client where it need not."""
-    if scheme_of(url) == "redis" and is_installed("redis"):
-        return
-    find_backend(url)
+    if scheme_of(url) not in OF_REDIS:
+        find_backend(url)
+    elif not is_installed("redis") or Address.of(url) is None:
+        find_backend(url)
+        import_module("taskyard.result.redis_connection").connection_pool(url, settings)
 
 
 def by_name(backend: Any = None, loader: Any = None) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from taskyard.broker.connection import without_password
 from taskyard.result.meta import TASK_KEY_PREFIX
-from taskyard.result.opening import global_prefix, refuse_unusable, scheme_of
+from taskyard.result.opening import OF_REDIS, global_prefix, refuse_unusable, scheme_of
 from taskyard.settings import seconds
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def open_store(settings: Settings, loop: Any) -> ResultStore:
     url = settings.effective_result_backend()
     if not isinstance(url, str):
         return NoStore()
-    refuse_unusable(url)
+    refuse_unusable(url, settings)
     if not stored_by_parent(settings):
         return NoStore()
     return RedisStore(url, settings, loop)
@@ -226,4 +226,4 @@ def stored_by_parent(settings: Settings) -> bool:
     url = settings.effective_result_backend()
     if not isinstance(url, str) or settings.result_serializer != "json" or settings.result_compression:
         return False
-    return scheme_of(url) in ("redis", "rediss", "redis+socket", "socket", "sentinel")
+    return scheme_of(url) in OF_REDIS
