@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 import pytest
 
 from taskyard import App
-from taskyard.beat import BeatLazyFunc, PersistentScheduler, Scheduler
+from taskyard.beat import BeatLazyFunc, PersistentScheduler, ScheduleEntry, Scheduler, Service
 from taskyard.client.producer import Producer
-from taskyard.schedules import crontab
+from taskyard.schedules import crontab, maybe_schedule
 
 
 @pytest.fixture
@@ -36,15 +38,23 @@ def longer_ago(scheduler: Scheduler, name: str, **how_long: float) -> None:
     scheduler.schedule[name].last_run_at -= timedelta(**how_long)
 
 
+def run_due(scheduler: Scheduler) -> float:
+    """Tick until nothing is due; the pause then."""
+    while (pause := scheduler.tick()) <= 0:
+        pass
+    return pause
+
+
 def test_what_is_due_is_sent_and_the_pause_is_until_the_next(app: App, sent: list[Any]) -> None:
     scheduler = Scheduler(app)
-    assert scheduler.tick() == pytest.approx(10, abs=5)
+    assert run_due(scheduler) == pytest.approx(10, abs=5)
     assert sent == []
     scheduler = Scheduler(app)
     longer_ago(scheduler, "often", seconds=60)
     longer_ago(scheduler, "weekly", days=8)
-    assert scheduler.tick() == pytest.approx(10, abs=5)
+    assert run_due(scheduler) == pytest.approx(10, abs=5)
     assert sorted(message.headers["task"] for message in sent) == ["unit.often", "unit.weekly"]
+    assert {message.headers["celery_beat_task"] for message in sent} == {True}
     assert json.loads(next(each.body for each in sent if each.headers["task"] == "unit.often"))[0] == [
         1,
         "now",
@@ -55,7 +65,7 @@ def test_what_is_due_is_sent_and_the_pause_is_until_the_next(app: App, sent: lis
 
 
 def test_a_task_that_cannot_be_sent_waits_for_its_next_turn(
-    app: App, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(*args: Any, **options: Any) -> None:
         raise ConnectionError("broker away")
@@ -63,20 +73,100 @@ def test_a_task_that_cannot_be_sent_waits_for_its_next_turn(
     monkeypatch.setattr(Producer, "publish", away)
     scheduler = Scheduler(app)
     longer_ago(scheduler, "often", seconds=60)
-    assert scheduler.tick() == pytest.approx(10, abs=5)
+    assert run_due(scheduler) == pytest.approx(10, abs=5)
+    assert "the periodic task often could not be sent: broker away" in caplog.text
+
+
+def test_a_schedule_that_cannot_tell_its_next_run_stops_no_other(app: App, sent: list[Any]) -> None:
+    class Broken(crontab):
+        def is_due(self, last_run_at: Any) -> Any:
+            raise TypeError("never")
+
+    app.conf.beat_schedule["broken"] = {"task": "unit.broken", "schedule": Broken()}
+    scheduler = Scheduler(app)
+    longer_ago(scheduler, "often", seconds=60)
+    assert run_due(scheduler) == pytest.approx(10, abs=5)
+    assert [message.headers["task"] for message in sent] == ["unit.often"]
+
+
+def test_entries_come_and_go_while_it_runs(app: App, sent: list[Any]) -> None:
+    scheduler = Scheduler(app, lazy=True)
+    assert scheduler.tick() == scheduler.max_interval
+    scheduler.add(
+        name="late",
+        task="unit.late",
+        schedule=60,
+        last_run_at=datetime.now(UTC) - timedelta(hours=1),
+        options={"headers": {"mine": 1}},
+    )
+    run_due(scheduler)
+    assert sent[0].headers["mine"] == 1
+    assert scheduler.schedule["late"].options == {"headers": {"mine": 1}}
+    del scheduler.schedule["late"]
+    assert scheduler.tick() == scheduler.max_interval
+    scheduler.merge_inplace(app.conf.beat_schedule)
+    longer_ago(scheduler, "often", seconds=60)
+    run_due(scheduler)
+    assert len(sent) == 2
+
+
+def test_a_scheduler_of_ones_own(app: App, sent: list[Any]) -> None:
+    """In the way of those that keep entries in a database: another class of entry, read again and again."""
+    rows = {"row": {"task": "unit.row", "every": 5.0, "runs": 0}}
+
+    class RowEntry(ScheduleEntry):
+        def __init__(self, name: str, row: dict[str, Any], app: Any = None) -> None:
+            self.app, self.name, self.row, self.task = app, name, row, row["task"]
+            self.schedule = maybe_schedule(row["every"], app=app)
+            self.args, self.kwargs, self.options = [], {}, {}
+            self.last_run_at = datetime.now(UTC) - timedelta(hours=not row["runs"])
+
+        def __next__(self) -> RowEntry:
+            self.row["runs"] += 1
+            return type(self)(self.name, self.row, app=self.app)
+
+    class Rows(Scheduler):
+        Entry = RowEntry
+
+        def setup_schedule(self) -> None:
+            assert list(self.schedule) == ["row"]
+
+        @property
+        def schedule(self) -> Mapping[str, Any]:
+            return {name: self.Entry(name, row, app=self.app) for name, row in rows.items()}
+
+        def reserve(self, entry: Any) -> Any:
+            return next(entry)
+
+    service = Service(app, scheduler_cls=Rows, max_interval=2)
+    assert service.scheduler.max_interval == 2
+    assert run_due(service.scheduler) <= 2
+    assert [message.headers["task"] for message in sent] == ["unit.row"]
+    assert rows["row"]["runs"] == 1
+
+
+def test_an_entry_can_be_stored_and_compared(app: App) -> None:
+    entry = Scheduler(app).schedule["weekly"]
+    again = pickle.loads(pickle.dumps(entry))
+    assert (again, again.last_run_at) == (entry, entry.last_run_at)
+    assert entry.next().total_run_count == 1
+    assert entry.next() == entry
+    entry.update(ScheduleEntry(task="unit.other", schedule=5, app=app))
+    assert entry != again
+    assert repr(entry) == "<ScheduleEntry: weekly unit.other() <freq: 5.00 seconds>>"
 
 
 def test_a_restart_knows_what_ran(app: App, sent: list[Any], tmp_path: Path) -> None:
     file = str(tmp_path / "schedule")
-    first = PersistentScheduler(app, filename=file)
+    first = PersistentScheduler(app, schedule_filename=file)
     longer_ago(first, "often", seconds=60)
-    first.tick()
-    second = PersistentScheduler(app, filename=file)
+    run_due(first)
+    second = PersistentScheduler(app, schedule_filename=file)
     assert second.schedule["often"].total_run_count == 1
     assert second.tick() > 1
     assert len(sent) == 1
     Path(file).write_text(json.dumps({"often": [(datetime.now(UTC) - timedelta(hours=1)).isoformat(), 7]}))
-    PersistentScheduler(app, filename=file).tick()
+    run_due(PersistentScheduler(app, schedule_filename=file))
     assert len(sent) == 2, "a run that was missed is made up for"
     Path(file).write_text("no schedule")
-    assert PersistentScheduler(app, filename=file).schedule["often"].total_run_count == 0
+    assert PersistentScheduler(app, schedule_filename=file).schedule["often"].total_run_count == 0

@@ -15,13 +15,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-s", "--schedule", metavar="FILE", default=None, help="where it is kept when entries ran last")
     add("-S", "--scheduler", metavar="CLASS", default=None, help="the scheduler, as module:Class")
     add("--max-interval", type=float, default=None, help="longest pause between two looks, seconds")
+    add(
+        "--enable-remote-control",
+        dest="remote_control",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="answer `inspect ping` while the scheduler ticks (also: beat_enable_remote_control)",
+    )
+    add("-n", "--hostname", metavar="NODE", default=None, help="its node name then (default: celerybeat@%%h)")
     add("-l", "--loglevel", default="warning", type=str.lower, help="debug, info, warning, error or critical")
     add("-f", "--logfile", metavar="FILE", default=None, help="log to this file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Send what is due until TERM or INT; returns the exit code."""
-    from taskyard.beat import Service, scheduler_maker
+    from taskyard.beat import service_maker
     from taskyard.broker.connection import without_password
     from taskyard.cli.find_app import find_app
     from taskyard.log import LogOptions, setup_logging
@@ -31,15 +39,19 @@ def run(arguments: argparse.Namespace) -> int:
     for _, error in import_modules.send(sender=app):
         if isinstance(error, Exception):
             raise ImproperlyConfigured(f"importing the tasks failed: {type(error).__name__}: {error}")
-    make = scheduler_maker(
-        app, arguments.scheduler, filename=arguments.schedule, max_interval=arguments.max_interval
-    )
+    service = service_maker(
+        app,
+        arguments.scheduler,
+        schedule_filename=arguments.schedule,
+        max_interval=arguments.max_interval,
+        remote_control=arguments.remote_control,
+        hostname=arguments.hostname,
+    )()
     try:
-        scheduler = make()
+        scheduler = service.scheduler
     except (ImportError, AttributeError, TypeError, KeyError, OSError) as error:
         raise ImproperlyConfigured(f"the scheduler cannot be started: {error!r}") from error
     setup_logging(LogOptions.from_settings(app.conf, level=arguments.loglevel, file=arguments.logfile))
-    service = Service(scheduler)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: service.stop())
     if not arguments.quiet:

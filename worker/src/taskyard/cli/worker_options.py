@@ -182,9 +182,11 @@ def _prefetch_multiplier(arguments: argparse.Namespace, conf: Settings) -> int:
 def _scheduler(arguments: argparse.Namespace, app: App, node: str) -> Any:
     if not arguments.beat:
         return None
-    from taskyard.beat import scheduler_maker
+    from taskyard.beat import service_maker
 
-    return scheduler_maker(app, arguments.scheduler, filename=expand_node(arguments.schedule, node))
+    filename = expand_node(arguments.schedule, node)
+    # The worker itself answers remote control.
+    return service_maker(app, arguments.scheduler, schedule_filename=filename, remote_control=False)
 
 
 def _limits(

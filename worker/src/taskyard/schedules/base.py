@@ -24,6 +24,8 @@ class BaseSchedule:
     Dates without a zone are in UTC.  `nowfun` stands in for the app's clock.
     """
 
+    _tz: tzinfo | None = None
+
     def __init__(self, nowfun: Now | None = None, app: Any = None) -> None:
         self.nowfun = nowfun
         self._app = app
@@ -43,8 +45,12 @@ class BaseSchedule:
 
     @property
     def tz(self) -> tzinfo:
-        """The zone that the schedule is written in."""
-        return zone_of(self.app.timezone)
+        """The zone that the schedule is written in: the app's, unless a subclass has set one."""
+        return zone_of(self.app.timezone) if self._tz is None else self._tz
+
+    @tz.setter
+    def tz(self, tz: tzinfo) -> None:
+        self._tz = tz
 
     @property
     def utc_enabled(self) -> bool:

@@ -13,7 +13,6 @@ NAMES: frozenset[str] = frozenset(Options.__annotations__)
 
 #: Settings that are accepted for Celery's sake and do nothing, and why nothing is lost; a warning says so.
 WITHOUT_EFFECT = {
-    "beat_sync_every": "the scheduler writes its file before each task that it sends",
     "broker_channel_error_retry": "after any error the worker connects anew",
     "result_backend_thread_safe": "one result store serves all threads",
     "result_exchange": "results of rpc:// go straight to the caller's queue",
@@ -27,8 +26,6 @@ WITHOUT_EFFECT = {
 
 #: Settings of Celery that ask for what is not there, and what is to be used for it; setting one is an error.
 REFUSED = {
-    "beat_enable_remote_control": "the scheduler answers no remote control; watch its process",
-    "beat_remote_control_max_tick_age": "the scheduler answers no remote control; watch its process",
     "worker_agent": "there is no actor model; a worker step (app.steps) can run beside the worker",
     "worker_consumer": "extend the consumer by worker steps: app.steps['consumer'].add(...)",
     "worker_timer": "the worker has one loop of its own; a worker step (app.steps) can have timers",

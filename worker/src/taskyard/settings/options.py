@@ -286,11 +286,14 @@ class Options:
     beat_max_loop_interval: float = 0
     #: Seconds after which a tick that was missed is let go; None: never.
     beat_cron_starting_deadline: float | None = None
+    #: Tasks sent after which a scheduler writes down its entries; 0: by time alone (each class has its own).
+    beat_sync_every: int = 0
+    #: Let the scheduler answer `inspect ping`, for a liveness probe.
+    beat_enable_remote_control: bool = False
+    #: Seconds without a tick after which it does not; None: twice the longest pause, at least 60; 0: never.
+    beat_remote_control_max_tick_age: float | None = None
 
     # -- of Celery, and without effect or not supported here (names.py says why)
-    beat_enable_remote_control: bool = False
-    beat_remote_control_max_tick_age: float | None = None
-    beat_sync_every: int = 0
     broker_channel_error_retry: bool = False
     result_backend_thread_safe: bool = False
     result_exchange: str = "celeryresults"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskyard.app import App
-    from taskyard.beat import Scheduler
+    from taskyard.beat import Service
     from taskyard.loop import Loop
 
 logger = logging.getLogger("taskyard.worker")
@@ -34,8 +34,8 @@ _END_SIGNAL = signal.SIGUSR1
 class EmbeddedBeat:
     """One process, from before the pool's until after them."""
 
-    def __init__(self, app: App, make: Callable[[], Scheduler], fork_guard: Any) -> None:
-        """`make` gives the scheduler; it is called in the new process."""
+    def __init__(self, app: App, make: Callable[[], Service], fork_guard: Any) -> None:
+        """`make` gives the scheduler's service; it is called in the new process."""
         self._app = app
         self._make = make
         self._fork_guard = fork_guard
@@ -101,12 +101,10 @@ class EmbeddedBeat:
             let_go(self._inherited)
             die_with_parent(parent)
             name_process("Beat")
-            from taskyard.beat import Service
-
             self._app.set_current()
-            service = Service(self._make())
+            service = self._make()
             signal.signal(_END_SIGNAL, lambda number, frame: service.stop())
-            service.start(embedded=True)
+            service.start(embedded_process=True)
             status = 0
         except BaseException:
             logger.exception("The scheduler ends by an error")
