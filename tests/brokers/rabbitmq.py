@@ -85,7 +85,7 @@ class RabbitMQServer:
         """Stop the node as an administrator would; durable queues and persistent messages stay."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(120)
             self._process = None
 
     def signal(self, number: int) -> None:
@@ -143,8 +143,10 @@ def impatience(server: RabbitMQServer, consumer_timeout: float) -> Iterator[None
         server.ctl("eval", ", ".join(calls) + ".")
 
     patience(consumer_timeout, min(consumer_timeout, 1.0))
-    yield
-    patience(1800, 60)
+    try:
+        yield
+    finally:
+        patience(1800, 60)
 
 
 def _family(pid: int) -> list[int]:

@@ -81,11 +81,13 @@ class PodWatch:
 
     def ran(self) -> list[PodLife]:
         """The pods whose container has run, in the order in which they started."""
-        return sorted((pod for pod in self.pods.values() if pod.running), key=lambda pod: pod.running or 0)
+        ran = [pod for pod in list(self.pods.values()) if pod.running]
+        return sorted(ran, key=lambda pod: pod.running or 0)
 
     def most(self) -> int:
         """The most pods that were running at one moment."""
-        steps = [(pod.running, 1) for pod in self.ran()] + [(pod.gone or time(), -1) for pod in self.ran()]
+        ran, now = self.ran(), time()
+        steps = [(pod.running, 1) for pod in ran] + [(pod.gone or now, -1) for pod in ran]
         count = most = 0
         for _, step in sorted((at or 0.0, step) for at, step in steps):
             count += step

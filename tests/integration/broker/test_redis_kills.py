@@ -11,6 +11,7 @@ from kombu import Connection
 
 from taskyard.broker.redis import lease
 from tests.brokers.redis import RedisServer
+from tests.harness.program import wait_until
 from tests.integration.broker.conftest import OURS, Connect
 from tests.integration.broker.consuming import Reader, drain, send
 from tests.integration.broker.kills import Rounds, consume_for_ever, forked, kill_at_random
@@ -93,6 +94,8 @@ def test_a_hundred_kills_lose_nothing(
     account = Account(server, store)
     stock = account.start(10, "redis")
     try:
+        account.top_up()
+        wait_until(lambda: store.hexists("by", "redis"), what="the stock consumer's first message")
         kill_at_random(Rounds(kills=110), account.start, account.top_up)
         account.settle(connect)
     finally:

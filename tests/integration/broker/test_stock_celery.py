@@ -74,7 +74,7 @@ def test_a_killed_celery_worker_gives_back_within_seconds_and_long_tasks_run_onc
     # Then a third one does what it held soon (kombu's own: after an hour), and only that again
     start(OURS, "-c", "2")
     wait_until(lambda: names <= {name.decode() for name in store.lrange("ended", 0, -1)}, 60, "all tasks")
-    wait_until(lambda: b"long" in store.lrange("ended", 0, -1), 30, "the long one")
+    wait_until(lambda: b"long" in store.lrange("ended", 0, -1), what="the long one")
     wait_until(lambda: not store.hlen("unacked"), what="acknowledgements")
     counts = begun(store)
     assert counts[b"long"] == 1

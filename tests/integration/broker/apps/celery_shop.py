@@ -15,7 +15,7 @@ app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
     worker_prefetch_multiplier=2,
-    broker_transport_options={"lease_seconds": 3},
+    broker_transport_options={"lease_seconds": 6},
 )
 __all__ = ["app", "nap", "taskyard"]
 
