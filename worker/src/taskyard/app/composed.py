@@ -48,14 +48,24 @@ _NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _NO_EMBED_JSON = b"," + dump_json(_NO_EMBED) + b"]"
 
 
+#: What encoders raise for arguments that cannot be sent.
+ENCODING_ERRORS = (TypeError, ValueError, RecursionError)
+
+
 def serialize(composed: Composed) -> None:
     """Encode what it carries, and compress it; EncodeError for what cannot be sent."""
     try:
         _encode(composed)
-    except (TypeError, ValueError, RecursionError) as error:
-        from kombu.exceptions import EncodeError
+    except ENCODING_ERRORS as error:
+        raise cannot_be_sent(composed.name, error) from error
 
-        raise EncodeError(f"the arguments of {composed.name} cannot be sent: {error}") from error
+
+def cannot_be_sent(name: str, error: Exception) -> Exception:
+    """The EncodeError for the arguments of a task."""
+    from kombu.exceptions import EncodeError
+
+    refusal: Exception = EncodeError(f"the arguments of {name} cannot be sent: {error}")
+    return refusal
 
 
 def _encode(composed: Composed) -> None:

@@ -24,8 +24,8 @@ _DELIVERY_MODES = {"transient": 1, "persistent": 2}
 class Composing(AppState):
     """What `send_task` and its like make of a call."""
 
-    def _compose_call(self, call: Any) -> Composed:
-        task, args, kwargs, options = parts_of(call)
+    def _compose_call(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Composed:
+        """A call of `send_tasks`; takes from the options."""
         name = getattr(task, "name", task)
         known = task if task is not name else self.tasks.find(name)
         if known is not None:

@@ -7,13 +7,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard import signals
 from taskyard.app.composed import Composed, serialize
 from taskyard.app.composing import OMITTED, Composing, parts_of
+from taskyard.app.series import Series, series_of
 from taskyard.context import current_worker_request, current_worker_task
 from taskyard.errors import AlwaysEagerIgnored
+
+if TYPE_CHECKING:
+    from taskyard.message.alike import Alike
+    from taskyard.message.protocol import TaskMessage
 
 
 class Sending(Composing):
@@ -73,7 +78,7 @@ class Sending(Composing):
                 declare=composed.declare,
             )
         self._published(composed)
-        return self._result_of(composed, result_cls, add_to_parent)
+        return self._result_of(composed, composed.message.id, result_cls, add_to_parent)
 
     def send_tasks(self, calls: Iterable[Any], *, add_to_parent: bool = True) -> list[Any]:
         """Send many tasks in one go: one write to Redis, one wait for RabbitMQ's confirmations.
@@ -85,21 +90,43 @@ class Sending(Composing):
         amqp = self.__dict__.get("amqp")
         if amqp is not None and amqp.has_its_own_messages:
             return [self._send_one(call, add_to_parent=add_to_parent) for call in calls]
-        composed = [self._compose_call(call) for call in calls]
-        for each in composed:
+        made = self._compose_all(list(calls))
+        alone = [each for each, message in made if message is each.message]
+        for each in alone:
             self._prepare(each)
         for (confirmed, retry, _), run in groupby(
-            composed, lambda each: (each.confirmed, each.retry, id(each.retry_policy))
+            made, lambda pair: (pair[0].confirmed, pair[0].retry, id(pair[0].retry_policy))
         ):
             group = list(run)
             (self.confirmed_producer if confirmed else self.producer).publish_many(
-                [(each.message, each.route, each.delivery_mode, each.declare) for each in group],
+                [(message, each.route, each.delivery_mode, each.declare) for each, message in group],
                 retry=retry,
-                retry_policy=group[0].retry_policy,
+                retry_policy=group[0][0].retry_policy,
             )
-        for each in composed:
+        for each in alone:
             self._published(each)
-        return [self._result_of(each, None, add_to_parent) for each in composed]
+        return [self._result_of(each, message.id, None, add_to_parent) for each, message in made]
+
+    def _compose_all(self, calls: list[Any]) -> list[tuple[Composed, TaskMessage | Alike]]:
+        """Each call's message, with the composed call that it is like: its own, or the first of a series."""
+        made: list[tuple[Composed, TaskMessage | Alike]] = []
+        known: dict[Any, Series | None] = {}
+        for call in calls:
+            task, args, kwargs, options = parts_of(call)
+            key = task if type(task) is str else id(task)
+            series = known.get(key)
+            if series is not None:
+                message = series.another(args, kwargs, options)
+                if message is not None:
+                    made.append((series.composed, message))
+                    continue
+                task, args, kwargs, options = parts_of(call)
+            own = dict(options)
+            composed = self._compose_call(task, args, kwargs, options)
+            made.append((composed, composed.message))
+            if series is not None or key not in known:
+                known[key] = series_of(self, task, own, composed)
+        return made
 
     def _send_by_amqp(
         self,
@@ -141,14 +168,14 @@ class Sending(Composing):
 
     # -- before and after
     @cached_property
-    def _stores_prepare(self) -> bool:
+    def stores_prepare(self) -> bool:
         """Whether the result store has to do something before a task is sent."""
         from taskyard.result.backend import Backend
 
         return getattr(type(self.backend), "on_task_call", None) is not Backend.on_task_call
 
     def _prepare(self, composed: Composed) -> None:
-        if self._stores_prepare and not composed.message.headers["ignore_result"]:
+        if self.stores_prepare and not composed.message.headers["ignore_result"]:
             self.backend.on_task_call(self.producer, composed.message.headers["id"])
         self._announce(composed)
         serialize(composed)
@@ -231,14 +258,10 @@ class Sending(Composing):
         else:
             over(producer)
 
-    def _result_of(self, composed: Composed, result_cls: Any, add_to_parent: bool) -> Any:
-        headers, parent = composed.message.headers, composed.parent
-        if result_cls is None:
-            result = self.AsyncResult(headers["id"], task_name=composed.name)
-        else:
-            result = result_cls(headers["id"])
-        result.ignored = bool(headers["ignore_result"])
-        if parent is not None and add_to_parent:
+    def _result_of(self, composed: Composed, id_: str, result_cls: Any, add_to_parent: bool) -> Any:
+        result = self.AsyncResult(id_, task_name=composed.name) if result_cls is None else result_cls(id_)
+        result.ignored = bool(composed.message.headers["ignore_result"])
+        if composed.parent is not None and add_to_parent:
             self._add_trail(result)
         return result
 

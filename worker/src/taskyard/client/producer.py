@@ -11,6 +11,7 @@ from taskyard.broker.connection import without_password
 from taskyard.broker.lines import Line, Lines, is_unreachable
 from taskyard.broker.topology import is_plain_queue
 from taskyard.errors import BrokerDisconnected
+from taskyard.message.alike import Alike
 from taskyard.message.protocol import TaskMessage
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Producer:
 
     def publish_many(
         self,
-        messages: Collection[tuple[TaskMessage, Route, int, Iterable[Any] | None]],
+        messages: Collection[tuple[TaskMessage | Alike, Route, int, Iterable[Any] | None]],
         *,
         retry: bool | None = None,
         retry_policy: dict[str, Any] | None = None,
@@ -162,7 +163,7 @@ class Producer:
         self,
         line: Line,
         publish: Callable[..., Any],
-        message: TaskMessage,
+        message: TaskMessage | Alike,
         route: Route,
         delivery_mode: int,
     ) -> None:
@@ -190,10 +191,12 @@ def _declare(line: Line, route: Route, more: Iterable[Any] | None) -> None:
         line.declare(None if _is_exchange(entity) else entity.name, entity)
 
 
-def _are_simple(messages: Collection[tuple[TaskMessage, Route, int, Iterable[Any] | None]]) -> bool:
+def _are_simple(messages: Collection[tuple[TaskMessage | Alike, Route, int, Iterable[Any] | None]]) -> bool:
     last = None
     for message, route, _, declare in messages:
-        if declare or message.publishing or (route is not last and not is_simple(route)):
+        if declare or (route is not last and not is_simple(route)):
+            return False
+        if type(message) is TaskMessage and message.publishing:
             return False
         last = route
     return True

@@ -30,6 +30,12 @@ class TaskMessage:
     #: Options for the transport's publish: mandatory, timeout, ...
     publishing: dict[str, Any] | None = None
 
+    @property
+    def id(self) -> str:
+        """The task id."""
+        task_id: str = self.headers["id"]
+        return task_id
+
 
 class Envelope(NamedTuple):
     """What the worker's parent needs of a message's headers, checked."""

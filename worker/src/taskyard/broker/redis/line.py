@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Iterable
-from functools import lru_cache
 from select import POLLIN, poll
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard.broker.addresses import addresses_for
-from taskyard.broker.envelope import dumps, encode_plain, is_plain
 from taskyard.broker.lines import Lines
 from taskyard.broker.redis.errors import RedisConnectionError
-from taskyard.broker.redis.names import OPTIONS, bindings, default_names
+from taskyard.broker.redis.names import OPTIONS, bindings
 from taskyard.broker.redis.pipe import as_exception
 from taskyard.broker.redis.plain import Address, PlainConnection
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, RespReader, pack
+from taskyard.broker.redis.stencil import Stencil, list_for, text_of
 from taskyard.errors import BrokerDisconnected
+from taskyard.message.alike import Alike
 from taskyard.message.identity import new_id
 
 if TYPE_CHECKING:
@@ -70,14 +69,21 @@ class RedisLine:
             )
         self.declared.add(name)
 
-    def publish(self, messages: Iterable[tuple[TaskMessage, Route, int]]) -> None:
+    def publish(self, messages: Iterable[tuple[TaskMessage | Alike, Route, int]]) -> None:
         """Put messages into their queues; Redis has them when this returns."""
         lists: dict[bytes, list[bytes]] = {}
         prefix, tag = self.prefix, new_id()
+        stencil: Stencil | None = None
         for number, (message, route, mode) in enumerate(messages):
-            priority = message.priority if message.priority is not None else route.priority or 0
-            key = _list_for(prefix, route.routing_key, priority)
-            text = text_of(message, route.routing_key, priority, mode, f"{tag}-{number}" if number else tag)
+            own_tag = f"{tag}-{number}" if number else tag
+            if type(message) is Alike:
+                if stencil is None or stencil.first is not message.first:
+                    stencil = Stencil(message.first, route, mode, prefix)
+                key, text = stencil.key, stencil.text_of(message, own_tag)
+            else:
+                priority = message.priority if message.priority is not None else route.priority or 0
+                key = list_for(prefix, route.routing_key, priority)
+                text = text_of(message, route.routing_key, priority, mode, own_tag)
             if key in lists:
                 lists[key].append(text)
             else:
@@ -122,37 +128,6 @@ class RedisLine:
 
     #: All that was sent has been answered.
     hang_up = close
-
-
-def text_of(message: TaskMessage, queue: str, priority: Any, delivery_mode: int, tag: str) -> bytes:
-    """The envelope of a message for a queue, as kombu writes it."""
-    headers, body = message.headers, message.body
-    envelope = {
-        "body": b2a_base64(body, newline=False).decode(),
-        "content-encoding": message.content_encoding,
-        "content-type": message.content_type,
-        "headers": headers,
-        "properties": {
-            **message.properties,
-            "delivery_mode": delivery_mode,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "priority": priority,
-            "body_encoding": "base64",
-            "delivery_tag": tag,
-        },
-    }
-    if is_plain(headers) and (len(message.properties) <= 2 or is_plain(message.properties)):
-        return encode_plain(envelope)
-    return dumps(envelope)
-
-
-@lru_cache(maxsize=1000)
-def _list_for(prefix: str, queue: str, priority: Any) -> bytes:
-    try:
-        step = max(0, min(int(priority), 9))
-    except (TypeError, ValueError):
-        step = 0
-    return default_names(prefix).list_for(queue, step)
 
 
 class RedisLines(Lines):

@@ -1,0 +1,141 @@
+"""Many calls of one task: only the first is composed, and nobody can tell."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import Any
+
+import pytest
+from kombu.exceptions import EncodeError
+
+from taskyard import App, signals
+from taskyard.broker.redis.line import RedisLine
+from taskyard.broker.redis.resp import RespReader
+from taskyard.client.producer import Producer
+from taskyard.client.router import Route
+from taskyard.message.alike import Alike
+
+ARGUMENTS: list[Any] = [
+    (1,), (), None, [], ["100 %s"], ('"quoted"', "ü \u2028"), ({"deep": [1.5, None]},), (float("inf"),),
+    ("\ud800",),
+]  # fmt: skip
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the producer gets."""
+    caught: list[Any] = []
+    monkeypatch.setattr(Producer, "publish_many", lambda self, many, **options: caught.extend(many))
+    return caught
+
+
+class CaughtLine(RedisLine):
+    """Keeps what it would send."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self) -> None:
+        self.prefix = ""
+        self.commands: list[bytes] = []
+
+    def request(self, commands: list[bytes]) -> None:
+        self.commands += commands
+
+
+def envelopes(messages: list[Any]) -> list[Any]:
+    """What a line writes for them."""
+    line = CaughtLine()
+    line.publish(messages)
+    reader = RespReader()
+    reader.feed(b"".join(line.commands))
+    found = []
+    for _ in line.commands:
+        command, key, *texts = reader.next()
+        assert command == b"LPUSH"
+        assert key.startswith(b"q")
+        found += [json.loads(text) for text in texts]
+    return found
+
+
+def neutral(envelope: Any) -> Any:
+    """The same for each call of the same arguments: its id is known by its name only."""
+    text = json.dumps(envelope)
+    for value, name in ((envelope["headers"]["id"], "ID"), (envelope["properties"]["delivery_tag"], "TAG")):
+        text = text.replace(value, name)
+    known = json.loads(text)
+    known["body"] = json.loads(b64decode(envelope["body"]))
+    return known
+
+
+@pytest.mark.parametrize("more", [{}, {"priority": 3, "ignore_result": True, "link": [{"task": "100%"}]}])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_series_says_what_single_calls_say(app: App, pairs: list[Any], known: bool, more: Any) -> None:
+    @app.task(name="series.any", shared=False)
+    def anything(*args: Any, **kwargs: Any) -> None: ...
+
+    task: Any = anything if known else "series.unknown"
+    options = {"queue": "q", **more}
+    calls = [(task, args, kwargs, options) for args in ARGUMENTS for kwargs in (None, {"k%": '"v"'})]
+    app.send_tasks(calls)
+    together = [(message, route, mode) for message, route, mode, _ in pairs]
+    assert [type(message) is Alike for message, _, _ in together] == [False, *[True] * (len(calls) - 1)]
+    pairs.clear()
+    for call in calls:
+        app.send_tasks([call])
+    apart = [(message, route, mode) for message, route, mode, _ in pairs]
+    written = envelopes(together)
+    assert [neutral(each) for each in written] == [neutral(each) for each in envelopes(apart)]
+    assert len({each["headers"]["id"] for each in written}) == len(calls)
+    assert len({each["properties"]["delivery_tag"] for each in written}) == len(calls)
+    for (message, _, _), envelope in zip(together, written, strict=True):
+        assert message.headers == envelope["headers"]
+        assert message.properties.items() <= envelope["properties"].items()
+
+
+def test_ids_and_places_in_a_group_are_each_calls_own(app: App, pairs: list[Any]) -> None:
+    common = {"group_id": "g", "root_id": "r", "queue": "q"}
+    calls: list[Any] = [
+        ("t", (), {}, {**common, "task_id": f"%{index}", "group_index": index}) for index in range(3)
+    ]
+    results = app.send_tasks(calls)
+    assert [result.id for result in results] == ["%0", "%1", "%2"]
+    headers = [each["headers"] for each in envelopes([(each[0], each[1], each[2]) for each in pairs])]
+    assert [(each["id"], each["root_id"], each["group"], each["group_index"]) for each in headers] == [
+        ("%0", "r", "g", 0), ("%1", "r", "g", 1), ("%2", "r", "g", 2),
+    ]  # fmt: skip
+
+
+def test_calls_of_other_options_are_composed_one_by_one(app: App, pairs: list[Any]) -> None:
+    @app.task(name="series.one", shared=False)
+    def one(x: int) -> None: ...
+
+    app.send_tasks([(one, (1,)), (one, (2,), {}, {"queue": "q"}), ("t",), (one, (3,), {}, {"queue": "q"})])
+    assert [type(each[0]) is Alike for each in pairs] == [False, False, False, True]
+    assert [each[1].queue for each in pairs] == ["celery", "q", "celery", "q"]
+    pairs.clear()
+    for options in ({"countdown": 5}, {"expires": 60}, {"headers": {"a": 1}}, {"serializer": "pickle"}):
+        app.send_tasks([(one, (1,), {}, options)] * 2)
+    assert not any(type(each[0]) is Alike for each in pairs)
+    with pytest.raises(TypeError, match=r"series\.one"):
+        app.send_tasks([(one, (1,)), (one, (1, 2))])
+    with pytest.raises(EncodeError, match=r"series\.one"):
+        app.send_tasks([(one, (1,)), (one, (object(),))])
+
+
+def test_whoever_watches_sees_each_message(app: App, pairs: list[Any]) -> None:
+    seen: list[Any] = []
+
+    def note(headers: Any, **more: Any) -> None:
+        seen.append(headers["argsrepr"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "before_task_publish", signals.Signal("before_task_publish"))
+        signals.before_task_publish.connect(note)
+        app.send_tasks([("t", (number,)) for number in range(3)])
+    assert seen == ["(0,)", "(1,)", "(2,)"]
+    pairs.clear()
+    app.conf.task_routes = [lambda name, args, kwargs, options, **more: f"q{args[0]}"]
+    app.send_tasks([("t", (number,)) for number in range(3)])
+    assert [route.queue for _, route, _, _ in pairs] == ["q0", "q1", "q2"]
+    assert isinstance(pairs[0][1], Route)

@@ -1,0 +1,89 @@
+"""The text of a task message in a queue: of one, and of many that are alike."""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from taskyard.broker.envelope import dumps, encode_plain, is_plain
+from taskyard.broker.redis.names import default_names
+from taskyard.message.identity import new_id
+
+if TYPE_CHECKING:
+    from taskyard.client.router import Route
+    from taskyard.message.alike import Alike
+    from taskyard.message.protocol import TaskMessage
+
+
+def text_of(message: TaskMessage | Alike, queue: str, priority: Any, delivery_mode: int, tag: str) -> bytes:
+    """The envelope of a message for a queue, as kombu writes it."""
+    headers, properties = message.headers, message.properties
+    envelope = {
+        "body": b2a_base64(message.body, newline=False).decode(),
+        "content-encoding": message.content_encoding,
+        "content-type": message.content_type,
+        "headers": headers,
+        "properties": {
+            **properties,
+            "delivery_mode": delivery_mode,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": priority,
+            "body_encoding": "base64",
+            "delivery_tag": tag,
+        },
+    }
+    if is_plain(headers) and (len(properties) <= 2 or is_plain(properties)):
+        return encode_plain(envelope)
+    return dumps(envelope)
+
+
+@lru_cache(maxsize=1000)
+def list_for(prefix: str, queue: str, priority: Any) -> bytes:
+    """The list that a message goes to."""
+    try:
+        step = max(0, min(int(priority), 9))
+    except (TypeError, ValueError):
+        step = 0
+    return default_names(prefix).list_for(queue, step)
+
+
+class Stencil:
+    """The text that messages have in common which are alike, with gaps for the rest."""
+
+    def __init__(self, first: TaskMessage, route: Route, delivery_mode: int, prefix: str) -> None:
+        self.first = first
+        self._queue = queue = route.routing_key
+        self._priority = priority = first.priority if first.priority is not None else route.priority or 0
+        self._mode = delivery_mode
+        #: The list that they go to.
+        self.key = list_for(prefix, queue, priority)
+        self._text = self._cut()
+
+    def _cut(self) -> bytes:
+        from taskyard.message.alike import Alike
+
+        # A text that stands nowhere else marks the gaps.
+        mark = new_id()
+        index: Any = f"{mark}index"
+        body = f"{mark}body".encode()
+        marked = Alike(self.first, f"{mark}id", f"{mark}args", f"{mark}kwargs", index, body)
+        text = text_of(marked, self._queue, self._priority, self._mode, f"{mark}tag")
+        encoded = b2a_base64(body, newline=False)
+        text = text.replace(b"%", b"%%").replace(b'"%b"' % encoded, b'"%(body)b"')
+        return re.sub(b'"%b([a-z]+)"' % mark.encode(), rb"%(\1)b", text)
+
+    def text_of(self, message: Alike, tag: str) -> bytes:
+        """The whole text of one of them."""
+        try:
+            return self._text % {
+                b"id": encode_plain(message.id),
+                b"args": encode_plain(message.argsrepr),
+                b"kwargs": encode_plain(message.kwargsrepr),
+                b"index": b"null" if message.group_index is None else b"%d" % message.group_index,
+                b"body": b2a_base64(message.body, newline=False),
+                b"tag": encode_plain(tag),
+            }
+        except (TypeError, UnicodeEncodeError):  # a lone surrogate; an index that is no number
+            return text_of(message, self._queue, self._priority, self._mode, tag)
