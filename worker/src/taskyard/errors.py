@@ -28,6 +28,18 @@ class TaskyardWarning(UserWarning):
     """What Taskyard warns of."""
 
 
+class NotConfigured(TaskyardWarning):
+    """There is no configuration where one was looked for."""
+
+
+class SecurityWarning(TaskyardWarning):
+    """Something is less safe than it should be."""
+
+
+class FixupWarning(TaskyardWarning):
+    """What an integration found amiss."""
+
+
 class AlwaysEagerIgnored(TaskyardWarning):
     """send_task sends, whatever task_always_eager says."""
 
@@ -127,6 +139,10 @@ class SoftTimeLimitExceeded(Exception):  # noqa: N818
         return "SoftTimeLimitExceeded" + repr(self.args)
 
 
+class Terminated(Exception):  # noqa: N818
+    """The process that ran the task was told to end by a signal."""
+
+
 class WorkerLostError(TaskError):
     """The process that ran the task ended without an answer."""
 
@@ -174,6 +190,14 @@ class BackendGetMetaError(BackendError):
 
 class SecurityError(TaskyardError):
     """What came from outside asked for something that only an attacker would."""
+
+
+class WorkerShutdown(SystemExit):
+    """Raised in the worker's own process (a step, a command, a signal's receiver): end by a warm shutdown."""
+
+
+class WorkerTerminate(SystemExit):
+    """The same for a cold shutdown."""
 
 
 class TaskPredicate(TaskyardError):  # noqa: N818

@@ -42,7 +42,7 @@ class schedule(BaseSchedule):  # noqa: N801  Celery's name
             return due - now
         zone = start.tzinfo
         assert zone is not None
-        return _mark_after(start, self.run_every, zone) - now
+        return mark_after(start, self.run_every, zone) - now
 
     def is_due(self, last_run_at: datetime) -> tuple[bool, float]:
         """Whether to run now, and after how many seconds to ask again."""
@@ -85,7 +85,7 @@ class schedule(BaseSchedule):  # noqa: N801  Celery's name
         return self.__class__, (self.run_every, self.relative, self.nowfun)
 
 
-def _mark_after(start: datetime, interval: timedelta, zone: tzinfo) -> datetime:
+def mark_after(start: datetime, interval: timedelta, zone: tzinfo) -> datetime:
     """The clock's mark (UTC) at which the run after one at `start` is due."""
     begin = start.astimezone(UTC)
     if interval >= DAY:
