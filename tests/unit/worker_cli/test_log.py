@@ -182,3 +182,25 @@ def test_what_is_printed_stays_alone_where_it_shall(stream: io.StringIO) -> None
 def test_reserved_names() -> None:
     with pytest.raises(RuntimeError, match="reserved"):
         get_task_logger("celery.task")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("%%n-%n.log", "%n-worker.log"), ("50%%.%h", "50%.a.example")]
+)
+def test_an_app_logs_to_a_node_s_file(name: str, expected: str, tmp_path: Path, stream: io.StringIO) -> None:
+    app = App("x", worker_redirect_stdouts=True)
+    printed = sys.stdout
+    app.log.setup_logging_subsystem(
+        "info", f"{tmp_path}/{name}", format="%(levelname)s %(message)s", hostname="worker@a.example"
+    )
+    logging.getLogger("any").info("hello")
+    assert (tmp_path / expected).read_text() == "INFO hello\n"
+    assert sys.stdout is printed
+    app.log.setup("debug")
+    assert logging.getLogger().level == logging.INFO, "once"
+
+
+def test_an_app_logs_what_is_printed(stream: io.StringIO) -> None:
+    App("x", worker_log_format="%(message)s").log.setup("info", redirect_stdouts=True, redirect_level="INFO")
+    print("printed")
+    assert stream.getvalue() == "printed\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
@@ -67,16 +68,45 @@ class Logs:
         self.app = app
         self.already_setup = False
 
-    def setup(self, loglevel: str | int | None = None, logfile: str | None = None, **options: Any) -> None:
-        """Set up logging as the settings say, once."""
+    def setup(
+        self,
+        loglevel: str | int | None = None,
+        logfile: str | None = None,
+        redirect_stdouts: bool = False,
+        redirect_level: str | int = "WARNING",
+        colorize: bool | None = None,
+        hostname: str | None = None,
+    ) -> None:
+        """Set up logging as the settings say, once; with `redirect_stdouts` for what is printed, too."""
+        redirect = redirect_level if redirect_stdouts else None
+        self._setup(loglevel, logfile, hostname, color=colorize, redirect_level=redirect)
+
+    def setup_logging_subsystem(
+        self,
+        loglevel: str | int | None = None,
+        logfile: str | None = None,
+        format: str | None = None,
+        colorize: bool | None = None,
+        hostname: str | None = None,
+        datefmt: str | None = None,
+        **ignored: Any,
+    ) -> None:
+        """Set up logging, once; `hostname` is the node whose name stands for %n, %h, ... in the file's."""
+        chosen = {"format": format, "datefmt": datefmt}
+        self._setup(loglevel, logfile, hostname, color=colorize, redirect_level=None, **chosen)
+
+    def _setup(self, level: str | int | None, file: str | None, hostname: str | None, **chosen: Any) -> None:
         from taskyard.log import LogOptions, setup_logging
+        from taskyard.utils.nodenames import node_format
 
-        if not self.already_setup:
-            self.already_setup = True
-            level = "warning" if loglevel is None else loglevel
-            setup_logging(LogOptions.from_settings(self.app.conf, level=level, file=logfile))
-
-    setup_logging_subsystem = setup
+        if self.already_setup:
+            return
+        self.already_setup = True
+        if file and hostname:
+            file = node_format(file, hostname)
+        given = {name: each for name, each in chosen.items() if each is not None or name == "redirect_level"}
+        options = LogOptions.from_settings(self.app.conf)
+        setup_logging(replace(options, level="warning" if level is None else level, file=file, **given))
 
     def get_default_logger(self, name: str = "taskyard") -> logging.Logger:
         """A logger."""
