@@ -198,6 +198,10 @@ def test_bugreport_tells_versions_and_no_secrets(app: App) -> None:
     report = app.bugreport()
     assert "taskyard:" in report
     assert "hush" not in report
+    assert "settings -> transport:memory results:redis://:********@host/0" in report
+    from taskyard.app import bugreport
+
+    assert bugreport(app) == report
 
 
 def test_a_proxy_is_what_it_stands_for() -> None:

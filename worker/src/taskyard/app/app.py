@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from taskyard import shared
@@ -33,6 +34,8 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
 
     #: The class (or its import path) of the registry; those of the other parts are in `Parts`.
     registry_cls: Any = Registry
+    #: `App[MyTask]` in annotations, as Celery's has it.
+    __class_getitem__: Any = classmethod(GenericAlias)
     #: Set to False to keep unknown settings and wrong types, as Celery does.
     strict_settings: bool | None = None
 
@@ -193,7 +196,7 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
 
     def bugreport(self) -> str:
         """What matters when an error is reported: versions, broker, settings without secrets."""
-        from taskyard.app.bugreport import bugreport
+        from taskyard.app.report import bugreport
 
         return bugreport(self)
 

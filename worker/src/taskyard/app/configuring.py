@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from taskyard.app.state import AppState
@@ -74,6 +74,12 @@ class Configuring(AppState):
                 "the settings"
             )
         return self.config_from_object(place, silent=silent, force=force, namespace=namespace)
+
+    def config_from_cmdline(self, argv: Iterable[str], namespace: str = "celery") -> None:
+        """Take settings written as on a command line: `task_serializer=json`, `worker.concurrency=3`."""
+        from taskyard.settings.catalogue import from_arguments
+
+        self.conf.update(from_arguments(argv, namespace))
 
     def add_defaults(self, settings: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Values (or a function that gives them) for settings that nobody has set."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ImproperlyConfigured
+from taskyard.settings.masking import masked
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -28,8 +28,6 @@ _EXTRAS = {"redis": "redis", "rediss": "redis", "sentinel": "redis", "redis+sock
 #: Schemes whose path is the number of a database.
 _NUMBERED = frozenset({"redis", "rediss", "sentinel"})
 
-_PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")
-
 
 def scheme_of(url: str) -> str:
     """The scheme of a broker URL in lower case; ImproperlyConfigured if it has none."""
@@ -44,7 +42,7 @@ def scheme_of(url: str) -> str:
 
 def without_password(url: str) -> str:
     """The URL (or several, with ;) with ** for each password."""
-    return ";".join(_PASSWORD.sub(r"\1:**@", part) for part in url.split(";"))
+    return masked(url, "**")
 
 
 def refuse_unusable(url: str) -> None:

@@ -15,7 +15,7 @@ from taskyard.settings.options import Options
 
 def checked(name: str, value: Any) -> Any:
     """The value, or ImproperlyConfigured that names the setting and what it must be."""
-    allowed = _types_of(Options.__annotations__[name])
+    allowed = allowed_types(name)
     if object in allowed:
         return value
     is_bool = isinstance(value, bool)
@@ -28,6 +28,11 @@ def checked(name: str, value: Any) -> Any:
             return bool(value)
     wanted = " or ".join("None" if each is types.NoneType else each.__name__ for each in allowed)
     raise ImproperlyConfigured(f"setting {name!r} must be {wanted}, not {type(value).__name__} ({value!r})")
+
+
+def allowed_types(name: str) -> tuple[type, ...]:
+    """What a setting's value may be; `object` stands for anything."""
+    return _types_of(Options.__annotations__[name])
 
 
 @cache

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-MASK = "********"
+from taskyard.settings.masking import MASK, masked
 
 #: Names whose values are never shown.
 _SECRET = re.compile(r"API|TOKEN|KEY|SECRET|PASS|SIGNATURE|DATABASE|CREDENTIAL", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?<=://)([^/@]*?):([^/]*)@")
 
 
 def censored(values: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -24,15 +23,10 @@ def _censored(name: Any, value: Any) -> Any:
     if isinstance(name, str) and _SECRET.search(name) and not name.startswith("task_default_routing_key"):
         return MASK
     if isinstance(value, str) and "://" in value:
-        return without_passwords(value)
+        return masked(value)
     if isinstance(value, (list, tuple)):
         return [_censored(None, item) for item in value]
     return value
-
-
-def without_passwords(url: str) -> str:
-    """A URL (or several, with ;) with its passwords masked."""
-    return ";".join(_PASSWORD.sub(rf"\1:{MASK}@", part) for part in url.split(";"))
 
 
 def lines(values: Mapping[str, Any], width: int = 80) -> str:

@@ -51,6 +51,22 @@ class Effective:
         """Life of a result in whole seconds, 0 for ever."""
         return seconds(self.result_expires)
 
+    # -- by a part of a name
+    def find_option(self, name: str, namespace: str = "celery") -> Any:
+        """(namespace, key, type) of the setting of that name, or the first whose name ends so."""
+        from taskyard.settings.catalogue import find
+
+        return find(name, namespace)
+
+    def find_value_for_key(self: Any, name: str, namespace: str = "celery") -> Any:
+        """The value of what `find_option` finds."""
+        found = self.find_option(name, namespace)
+        return self.get_by_parts(found.namespace, found.key)
+
+    def get_by_parts(self: Any, *parts: str) -> Any:
+        """The value of the setting whose name these make up."""
+        return self["_".join(part for part in parts if part)]
+
 
 def seconds(value: float | timedelta | None) -> int:
     """A duration in whole seconds; None is 0."""

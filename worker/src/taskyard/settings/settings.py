@@ -186,6 +186,11 @@ class Settings(Effective, _Typed, MutableMapping[str, Any]):
             self.__dict__.pop(name, None)
             self._fill()
 
+    def clear(self) -> None:
+        """Forget what was set on the app itself."""
+        self._set.clear()
+        self.reload()
+
     def __delattr__(self, name: str) -> None:
         del self[name]
 

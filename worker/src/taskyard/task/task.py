@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from taskyard.canvas_methods import CanvasMethods
@@ -47,6 +48,7 @@ class Task(Binding, Checking, Retrying, CanvasMethods, Hooks, Generic[P, R]):
         __name__: str
     else:
         app = _AppOf()
+        __class_getitem__ = classmethod(GenericAlias)
     _app: ClassVar[Any] = None
 
     name: str = ""

@@ -276,7 +276,7 @@ def get_exponential_backoff_interval(
     """Seconds before the next attempt: factor * 2**retries, at most the maximum, at random with
     `full_jitter`.
     """
-    countdown = min(maximum, factor * 2**retries)
+    countdown: int = min(maximum, factor * 2**retries)
     if full_jitter:
         countdown = random.randrange(countdown + 1)
     return max(0, countdown)

@@ -15,32 +15,38 @@ def bugreport(app: App) -> str:
     import kombu
 
     import taskyard
-    from taskyard.broker.connection import without_password
+    from taskyard.settings.masking import masked
 
     try:
         connection = app.connection_for_write()
         transport = connection.transport
         driver = f"{transport.driver_name}:{transport.driver_version()}"
-        kind = f"{type(transport).__module__}:{type(transport).__name__}"
     except Exception as error:
-        driver, kind = f"unavailable ({error})", "unknown"
+        driver = f"driver:unavailable ({error})"
     # Monitors look for the Celery that Taskyard stands in for.
     celery = sys.modules.get("celery")
     stands_in = getattr(celery, "__wrapped__", None) is taskyard
     software = f"taskyard:{taskyard.__version__}"
     if stands_in:
         software = f"celery:{celery.__version__} (taskyard)"  # type: ignore[union-attr]
-    results = without_password(app.conf.effective_result_backend() or "disabled")
+    settings = app.conf
+    uses = f"transport:{_shown_scheme(settings.effective_broker_url())} "
+    uses += f"results:{masked(str(settings.effective_result_backend() or 'disabled'))}"
     return "\n".join(
         [
             "",
             f"software -> {software} kombu:{kombu.__version__} py:{platform.python_version()}",
+            f"            {driver}",
             f"platform -> system:{platform.system()} arch:{', '.join(platform.architecture())}",
             f"            kernel version:{platform.release()} imp:{platform.python_implementation()}",
-            f"transport -> {kind} driver:{driver}",
-            f"results -> {results}",
+            f"loader   -> {type(app.loader).__module__}.{type(app.loader).__qualname__}",
+            f"settings -> {uses}",
             "",
-            app.conf.humanize(),
+            settings.humanize(),
             "",
         ]
     )
+
+
+def _shown_scheme(url: str) -> str:
+    return url.partition("://")[0]
