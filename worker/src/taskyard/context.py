@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from taskyard.message.history import DELIVERY_HEADERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,25 +37,6 @@ PROTOCOL_HEADERS = frozenset(
         "stamped_headers",
         "stamps",
         "compression",
-    ]
-)
-
-
-#: Headers that a broker adds on dead-lettering or redelivery; a retry is a new message and must not carry
-#: them on.
-DELIVERY_HEADERS = frozenset(
-    [
-        "x-death",
-        "x-first-death-exchange",
-        "x-first-death-queue",
-        "x-first-death-reason",
-        "x-last-death-exchange",
-        "x-last-death-queue",
-        "x-last-death-reason",
-        "x-delivery-count",
-        "x-taskyard-deliveries",
-        "x-taskyard-death",
-        "redelivered",
     ]
 )
 

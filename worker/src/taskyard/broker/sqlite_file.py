@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, Final
-from weakref import WeakSet
 
 from kombu.exceptions import OperationalError
+
+from taskyard.forking import ignore_forks, rest_while_forking
 
 FORMAT: Final = 1
 OLDEST_SQLITE: Final = (3, 37, 0)
@@ -60,7 +61,7 @@ class DatabaseFile:
         self._lock = RLock()
         self._open: sqlite3.Connection | None = None
         self._closed = False
-        _stores.add(self)
+        rest_while_forking(self)
         try:
             self._prepare()
         except sqlite3.Error as error:
@@ -137,7 +138,7 @@ class DatabaseFile:
     def close(self) -> None:
         """Close the file."""
         self._closed = True
-        _stores.discard(self)
+        ignore_forks(self)
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -152,21 +153,3 @@ class DatabaseFile:
     def after_fork(self) -> None:
         """Go on, in either process."""
         self._lock.release()
-
-
-_stores: WeakSet[DatabaseFile] = WeakSet()
-_forking: list[DatabaseFile] = []
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        store.before_fork()
-        _forking.append(store)
-
-
-def _after_fork() -> None:
-    while _forking:
-        _forking.pop().after_fork()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import time, time_ns
-from weakref import WeakSet
 
+from taskyard.forking import rest_while_forking
 from taskyard.limits.store import SHARE_END, Claim, Entry, LimitStoreError, Share
 
 _SCHEMA = """
@@ -33,7 +32,7 @@ class SqliteStore:
         self._path = path
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        _stores.add(self)
+        rest_while_forking(self)
 
     def claim(self, key: str, owner: str, life: float) -> Claim:
         """See Store."""
@@ -185,21 +184,3 @@ def _is_anothers(database: sqlite3.Connection, now: float, key: str, limit: int,
     waiting = {name for (name,) in database.execute("SELECT name FROM shares WHERE key = ?", (key,))}
     part = max(1, limit // len({share.name, *held, *waiting}))
     return held[share.name] >= part and any(held[name] < part for name in waiting - {share.name})
-
-
-_stores: WeakSet[SqliteStore] = WeakSet()
-_forking: list[SqliteStore] = []
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        store.before_fork()
-        _forking.append(store)
-
-
-def _after_fork() -> None:
-    while _forking:
-        _forking.pop().after_fork()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

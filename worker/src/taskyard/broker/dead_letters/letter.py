@@ -7,26 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from taskyard.broker.envelope import COUNT, DEATH
-
-#: Headers that tell of a message's death or of deliveries before it; one that is replayed starts anew.
-_PAST = frozenset(
-    {
-        DEATH,
-        COUNT,
-        "x-taskyard-deliveries",
-        "redelivered",
-        "x-death",
-        "x-first-death-exchange",
-        "x-first-death-queue",
-        "x-first-death-reason",
-        "x-last-death-exchange",
-        "x-last-death-queue",
-        "x-last-death-reason",
-        "x-delivery-count",
-        "x-acquired-count",
-    }
-)
+from taskyard.broker.envelope import DEATH
+from taskyard.message.history import DELIVERY_HEADERS
 
 
 @dataclass(slots=True, frozen=True)
@@ -121,7 +103,7 @@ def read_letter(
 
 def revived_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a message that begins anew."""
-    return {name: value for name, value in headers.items() if name not in _PAST}
+    return {name: value for name, value in headers.items() if name not in DELIVERY_HEADERS}
 
 
 def revive(envelope: dict[str, Any], queue: str) -> dict[str, Any]:
