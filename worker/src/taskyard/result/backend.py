@@ -71,13 +71,16 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
         app: App,
         url: str | None = None,
         serializer: str | None = None,
+        max_cached_results: int | None = None,
+        accept: Any = None,
         expires: float | timedelta | None = None,
+        **options: Any,
     ) -> None:
         conf = app.conf
         self.app = app
         self.url = url
         self.serializer: str = serializer or conf.result_serializer
-        accept = conf.result_accept_content
+        accept = conf.result_accept_content if accept is None else accept
         self.payload = Payload(
             self.serializer,
             self._compression(conf.result_compression),
@@ -93,7 +96,7 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
         self.extended: bool = conf.result_extended
         self.always_retry: bool = conf.result_backend_always_retry
         self.max_retries = conf.result_backend_max_retries
-        limit = conf.result_cache_max
+        limit = max_cached_results or conf.result_cache_max
         #: Successes read before; None where result_cache_max is -1.
         self._known: OrderedDict[str, dict[str, Any]] | None = None if limit in (None, -1) else OrderedDict()
         self._known_limit = limit or 0
@@ -102,6 +105,11 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
     def compression(self) -> str | None:
         """How results are compressed, if they are."""
         return self.payload.compression
+
+    @property
+    def accept(self) -> Any:
+        """The content types of results that are read."""
+        return self.payload.accept
 
     def _compression(self, method: str | None) -> str | None:
         if method and not self.supports_result_compression:
@@ -279,9 +287,9 @@ SyncBackendMixin = Polling
 def __getattr__(name: str) -> Any:
     # Those who write stores of their own know the base for keys and values from here.
     if name in ("KeyValueStoreBackend", "BaseKeyValueStoreBackend"):
-        from taskyard.result.key_value import KeyValueBackend
+        from taskyard.result.key_value import KeyValueStoreBackend
 
-        return KeyValueBackend
+        return KeyValueStoreBackend
     if name == "DisabledBackend":
         from taskyard.result.disabled import DisabledBackend
 

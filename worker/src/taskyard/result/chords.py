@@ -58,11 +58,13 @@ class ChordSupport:
         queue = given.get("queue") or getattr(body_type, "queue", None)
         where: dict[str, Any] = {
             name: given[name]
-            for name in ("exchange", "routing_key", "headers")
-            if given.get(name) is not None
+            for name in ("exchange", "exchange_type", "routing_key", "headers")
+            if given.get(name) is not None and name not in (given.get("stamped_headers") or ())
         }
         if queue is None and "exchange" not in where:
             queue = self.app.router.route(body["task"], None, None, None, None).queue
+        if "exchange_type" in where:
+            options["_chord_unlock_exchange_type"] = where["exchange_type"]  # for its retries
         priority = given.get("priority", getattr(body_type, "priority", None))
         self.app.tasks["celery.chord_unlock"].apply_async(
             (header_result.id, body), options, countdown=countdown, queue=queue, priority=priority, **where

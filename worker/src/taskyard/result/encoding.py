@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from taskyard.context import current_worker_request
@@ -18,9 +19,9 @@ class Encoding:
     serializer: str
     extended: bool
 
-    def encode(self, data: Any) -> bytes:
-        """The bytes of anything that is stored."""
-        return self.payload.encode(data)
+    def encode(self, data: Any) -> Any:
+        """Anything as a store of the user's own gets it: text where the serialiser writes text."""
+        return self.payload.encode_text(data)
 
     def decode(self, payload: Any) -> Any:
         """The reverse."""
@@ -38,6 +39,11 @@ class Encoding:
 
     def exception_to_python(self, described: Any) -> BaseException | None:
         """The exception that was stored."""
+        if isinstance(described, BaseException):
+            from taskyard.utils.serialization import get_pickled_exception
+
+            restored: BaseException = get_pickled_exception(described)
+            return restored
         return restore_exception(described)
 
     def prepare_exception(self, error: BaseException, serializer: str | None = None) -> Any:
@@ -57,6 +63,24 @@ class Encoding:
         if isinstance(result, BaseException) and state in EXCEPTION_STATES:
             return self.prepare_exception(result)
         return self.prepare_value(result)
+
+    def _get_result_meta(
+        self,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        format_date: bool = True,
+        encode: bool = False,
+    ) -> dict[str, Any]:
+        """The object to store without its id, as stores that were written for Celery ask for it."""
+        meta = self.meta_of("", result, state, traceback, request)
+        del meta["task_id"]
+        if meta["date_done"] and not format_date:
+            meta["date_done"] = datetime.fromisoformat(meta["date_done"])
+        if encode and "args" in meta:
+            meta.update({name: self.payload.encode(meta[name]) for name in ("args", "kwargs")})
+        return meta
 
     def meta_of(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from typing import IO, Any
 
 
@@ -30,9 +31,25 @@ class GraphFormatter:
 class DependencyGraph:
     """Nodes and, for each, the nodes that it leads to."""
 
-    def __init__(self, formatter: GraphFormatter | None = None) -> None:
+    def __init__(
+        self, it: Iterable[tuple[Any, Iterable[Any]]] = (), formatter: GraphFormatter | None = None
+    ) -> None:
         self.formatter = formatter or GraphFormatter()
         self.adjacent: dict[Any, list[Any]] = {}
+        self.update(it)
+
+    def update(self, it: Iterable[tuple[Any, Iterable[Any]]]) -> None:
+        """Add nodes, each with those that it leads to."""
+        for node, ends in it:
+            self.adjacent.setdefault(node, []).extend(ends)
+
+    def connect(self, graph: DependencyGraph) -> None:
+        """Take over the nodes of another graph."""
+        self.adjacent.update(graph.adjacent)
+
+    def topsort(self) -> list[Any]:
+        """The nodes in an order in which each comes after all that it leads to."""
+        return list(TopologicalSorter(self.adjacent).static_order())
 
     def add_arc(self, node: Any) -> None:
         """Add a node."""
@@ -47,7 +64,9 @@ class DependencyGraph:
         return [node for node, ends in self.adjacent.items() if ends]
 
     def valency_of(self, node: Any) -> int:
-        """How many nodes can be reached, the node itself included."""
+        """How many nodes can be reached, the node itself included; 0 for one that is not there."""
+        if node not in self.adjacent:
+            return 0
         seen = [node]
         for each in seen:
             seen.extend(end for end in self.adjacent.get(each, ()) if end not in seen)

@@ -6,7 +6,7 @@ A subclass implements `get`, `set` and `delete`, and perhaps `mget`, `incr` and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ChordError
@@ -23,8 +23,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class KeyValueBackend(Backend):
-    """A store that keeps bytes under keys."""
+def _as_bytes(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
+
+
+def _as_text(key: str | bytes) -> str:
+    return key.decode() if isinstance(key, bytes) else key
+
+
+class KeyValueStoreBackend(Backend):
+    """A store that keeps values under keys; stores of the user's own derive from it, as from Celery's.
+
+    They get keys as `key_t` makes them, and values as text where the serialiser writes text.
+    """
+
+    key_t: Any = staticmethod(_as_bytes)
 
     task_keyprefix = TASK_KEY_PREFIX
     group_keyprefix = "celery-taskset-meta-"
@@ -39,6 +52,14 @@ class KeyValueBackend(Backend):
             self.task_keyprefix = prefix + self.task_keyprefix
             self.group_keyprefix = prefix + self.group_keyprefix
             self.chord_keyprefix = prefix + self.chord_keyprefix
+        self._take_prefixes()
+
+    def _take_prefixes(self) -> None:
+        # A plain function on a class is no method here.
+        self.key_t = getattr(self.key_t, "__func__", self.key_t)
+        self.task_keyprefix = self.key_t(self.task_keyprefix)
+        self.group_keyprefix = self.key_t(self.group_keyprefix)
+        self.chord_keyprefix = self.key_t(self.chord_keyprefix)
 
     @property
     def chord_expires(self) -> float | None:
@@ -53,31 +74,31 @@ class KeyValueBackend(Backend):
         return max(expires, self.expires) if expires and self.expires else 0
 
     # -- for the store
-    def get(self, key: str) -> Any:
+    def get(self, key: Any) -> Any:
         """The bytes, or None."""
         raise NotImplementedError
 
-    def mget(self, keys: list[str]) -> Iterable[Any]:
-        """The bytes of each key, None where there is nothing."""
+    def mget(self, keys: list[Any]) -> Any:
+        """The bytes of each key in their order, None where there is nothing; or a mapping by key."""
         return [self.get(key) for key in keys]
 
-    def set(self, key: str, value: bytes) -> Any:
+    def set(self, key: Any, value: Any) -> Any:
         """Store for as long as results live."""
         raise NotImplementedError
 
-    def set_with_state(self, key: str, value: bytes, state: str) -> Any:
+    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
         """Store a task's result."""
         return self.set(key, value)
 
-    def delete(self, key: str) -> Any:
+    def delete(self, key: Any) -> Any:
         """Remove."""
         raise NotImplementedError
 
-    def incr(self, key: str) -> int:
+    def incr(self, key: Any) -> int:
         """Count up by one."""
         raise NotImplementedError
 
-    def expire(self, key: str, seconds: float | None) -> Any:
+    def expire(self, key: Any, seconds: float | None) -> Any:
         """Let a key live that long from now."""
 
     # -- keys
@@ -96,18 +117,29 @@ class KeyValueBackend(Backend):
     def _key(self, prefix: str, id: Any, key: str) -> Any:
         if not id:
             raise ValueError(f"an id must not be empty, as {id!r} is")
-        return f"{prefix}{id}{key}"
+        return self.key_t("").join([prefix, self.key_t(str(id)), self.key_t(key)])
+
+    def _strip_prefix(self, key: Any) -> str:
+        """The id in a key."""
+        key = self.key_t(key)
+        for prefix in (self.task_keyprefix, self.group_keyprefix):
+            if key.startswith(prefix):
+                return _as_text(key[len(prefix) :])
+        return _as_text(key)
+
+    def _value(self, data: Any) -> Any:
+        return self.encode(data)
 
     # -- results
     def get_metas(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is stored for each, without those of which nothing is."""
         ids = list(task_ids)
-        values = self.mget([self.get_key_for_task(task_id) for task_id in ids])
-        return {
-            task_id: self.decode_result(value)
-            for task_id, value in zip(ids, values, strict=True)
-            if value is not None
-        }
+        found = self.mget([self.get_key_for_task(task_id) for task_id in ids])
+        if isinstance(found, Mapping):
+            pairs = [(self._strip_prefix(key), value) for key, value in found.items()]
+        else:
+            pairs = list(zip(ids, found, strict=True))
+        return {task_id: self.decode_result(value) for task_id, value in pairs if value is not None}
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         value = self.get(self.get_key_for_task(task_id))
@@ -125,7 +157,7 @@ class KeyValueBackend(Backend):
         if self._get_task_meta_for(task_id)["status"] == SUCCESS:
             return  # a redelivered task must not undo it
         meta = self.meta_of(task_id, result, state, traceback, request)
-        self.set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
+        self._set_with_state(self.get_key_for_task(task_id), self._value(meta), state)
 
     def task_result_exists(self, task_id: str) -> bool:
         """Whether anything is stored, a PENDING state included."""
@@ -136,8 +168,8 @@ class KeyValueBackend(Backend):
 
     # -- groups
     def _save_group(self, group_id: str, result: Any) -> Any:
-        value = self.encode({"result": result.as_tuple()})
-        self.set_with_state(self.get_key_for_group(group_id), value, SUCCESS)
+        value = self._value({"result": result.as_tuple()})
+        self._set_with_state(self.get_key_for_group(group_id), value, SUCCESS)
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
@@ -200,3 +232,18 @@ class KeyValueBackend(Backend):
             self.delete(key)
             for result in header.results:
                 self.expire(self.get_key_for_task(result.id), self.expires)
+
+
+class KeyValueBackend(KeyValueStoreBackend):
+    """The base of Taskyard's own: keys are text, values bytes."""
+
+    def _take_prefixes(self) -> None:
+        """They are text already."""
+
+    def _key(self, prefix: Any, id: Any, key: str) -> Any:
+        if not id:
+            raise ValueError(f"an id must not be empty, as {id!r} is")
+        return f"{prefix}{id}{key}"
+
+    def _value(self, data: Any) -> bytes:
+        return self.payload.encode(data)

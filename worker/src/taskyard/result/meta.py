@@ -117,7 +117,7 @@ def describe_exception(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _serialisable(items: tuple[Any, ...]) -> list[Any]:
+def _serialisable(items: tuple[Any, ...]) -> tuple[Any, ...]:
     safe = []
     for item in items:
         try:
@@ -126,7 +126,7 @@ def _serialisable(items: tuple[Any, ...]) -> list[Any]:
             safe.append(safe_repr(item))
         else:
             safe.append(item)
-    return safe
+    return tuple(safe)
 
 
 def decode_meta(raw: bytes | str) -> dict[str, Any]:
@@ -159,5 +159,5 @@ def restore_exception(described: Any) -> BaseException | None:
     try:
         error: BaseException = found(*arguments)
     except Exception:
-        error = Exception(f"{name}{arguments!r}")
+        error = Exception(f"{found}({message})")
     return error

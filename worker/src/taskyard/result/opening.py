@@ -37,6 +37,8 @@ BACKENDS: dict[str, tuple[str, str, str | None]] = {
     "django-cache": ("taskyard.result.backends.django", "CacheBackend", "django"),
     "memory": ("taskyard.result.backends.memory", "MemoryBackend", None),
 }
+#: The entry point by which packages offer stores to Celery.
+EXTENSIONS = "celery.result_backends"
 #: Schemes of a Redis.
 OF_REDIS = ("redis", "rediss", "redis+socket", "socket", "sentinel")
 #: Schemes of which the part before the plus sign is not the store's URL.
@@ -60,8 +62,12 @@ def open_backend(app: App, url: Any = None) -> Backend:
 def find_backend(url: str) -> Any:
     """The class that a URL names; ImproperlyConfigured if there is none, or what it needs is missing."""
     scheme = scheme_of(url)
+    offered = None if scheme in BACKENDS else _offered(scheme)
     if scheme in BACKENDS:
         module, name, extra = BACKENDS[scheme]
+    elif offered:
+        module, _, name = offered.partition(":")
+        extra = None
     elif "://" not in url and ("." in url or ":" in url):
         module, _, name = url.partition(":") if ":" in url else url.rpartition(".")
         extra = None
@@ -80,6 +86,13 @@ def find_backend(url: str) -> Any:
         ) from None
     except AttributeError:
         raise ImproperlyConfigured(f"result backend {url!r}: {module} has no {name}") from None
+
+
+def _offered(scheme: str) -> str | None:
+    """The path of a store that an installed package offers for a scheme, as it does for Celery."""
+    from importlib.metadata import entry_points
+
+    return next((each.value for each in entry_points(group=EXTENSIONS, name=scheme)), None)
 
 
 def refuse_unusable(url: str, settings: Settings) -> None:

@@ -47,6 +47,11 @@ class Payload:
         payload = self.dumps(value)
         return compress(payload, self.compression) if self.compression else payload
 
+    def encode_text(self, value: Any) -> str | bytes:
+        """The same as text, unless it is compressed or the serialiser's bytes are none."""
+        payload = self.encode(value)
+        return payload if self.compression or self.content_encoding == "binary" else payload.decode()
+
     def dumps(self, value: Any) -> bytes:
         """The same without compression."""
         if self._json:

@@ -44,7 +44,7 @@ class RedisChords:
         chord_result_expires: float
         group_keyprefix: str
         ensure: Any
-        encode: Any
+        payload: Any
         decode: Any
         encode_result: Any
         exception_to_python: Any
@@ -60,7 +60,9 @@ class RedisChords:
             return  # a generator's results: asking for them would run it
         if any(isinstance(result, GroupResult) for result in results):
             header = GroupResult(group_id, list(results), app=self.app)
-            self._set_for_chord(self.get_key_for_group(group_id), self.encode({"result": header.as_tuple()}))
+            self._set_for_chord(
+                self.get_key_for_group(group_id), self.payload.encode({"result": header.as_tuple()})
+            )
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """How many parts complete the header; called before the last of it is sent."""
@@ -83,7 +85,7 @@ class RedisChords:
             return
         index = request.group_index
         body = request.chord
-        part = self.encode([1, task_id, state, self.encode_result(result, state)])
+        part = self.payload.encode([1, task_id, state, self.encode_result(result, state)])
         token, claim = new_id(), self._claim_seconds()
         keys = self._keys(group_id, "jtsd")
         keys += [self.get_key_for_group(group_id), *self._keys(group_id, "c"), *self._record_keys()]
@@ -98,7 +100,7 @@ class RedisChords:
             token,
             time(),
             group_id,
-            self.encode(body),
+            self.payload.encode(body),
             1 if _comes_again(request) else 0,
         ]
         parts, _, size, claimed = self._run(PART, keys, arguments)
@@ -180,7 +182,7 @@ class RedisChords:
     def errbacks_called(self, group_id: str, errbacks: list[Any]) -> None:
         """Remember them, for the worker that fails the body."""
         key = self._errbacks_key(group_id)
-        self.client.sadd(key, *(self.encode(errback) for errback in errbacks))
+        self.client.sadd(key, *(self.payload.encode(errback) for errback in errbacks))
         self.client.expire(key, _DONE_SECONDS + int(self.chord_expires or 86400))
 
     def _errbacks_key(self, group_id: str) -> str:

@@ -43,8 +43,14 @@ class Retrying:
                     raise gave_up() from error
                 attempts += 1
                 logger.warning("The result store failed (%s), attempt %d", error, attempts)
-                self.on_backend_retryable_error(error)
+                self._prepare_retry(error)
                 self._sleep(self._pause(attempts))
+
+    def _prepare_retry(self, error: Exception) -> None:
+        try:
+            self.on_backend_retryable_error(error)
+        except Exception:
+            logger.exception("on_backend_retryable_error of %s failed", type(self).__name__)
 
     def _pause(self, attempt: int) -> float:
         conf = self.app.conf

@@ -131,7 +131,7 @@ class MemcachedBackend(KeyValueBackend):
         **options: Any,
     ) -> None:
         key = self.get_key_for_task(task_id)
-        value = self.encode(self.meta_of(task_id, result, state, traceback, request))
+        value = self.payload.encode(self.meta_of(task_id, result, state, traceback, request))
         expire = life(self.expires)
         while True:
             known, version = self.client.gets(key)

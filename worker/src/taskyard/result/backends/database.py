@@ -153,20 +153,20 @@ class DatabaseBackend(Backend):
         children = meta["children"]
         row = {
             "status": state,
-            "result": self.encode(result),
+            "result": self.payload.encode(result),
             "traceback": traceback,
             "date_done": datetime.now(UTC).replace(tzinfo=None),
-            "children": self.encode(children) if children else None,
+            "children": self.payload.encode(children) if children else None,
         }
         if self.extended:
             for name in ("name", "worker", "retries", "queue"):
                 row[name] = meta.get(name)
             for name in ("args", "kwargs"):
-                row[name] = self.encode(meta.get(name))
+                row[name] = self.payload.encode(meta.get(name))
             stamped = meta.get("stamped_headers")
             if stamped:
                 stamps = {name: meta[name] for name in stamped if name in meta}
-                row["stamps"] = self.encode({"stamped_headers": stamped, "stamps": stamps})
+                row["stamps"] = self.payload.encode({"stamped_headers": stamped, "stamps": stamps})
         return row
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class DatabaseBackend(Backend):
     # -- groups
     def _save_group(self, group_id: str, result: Any) -> Any:
         values = {
-            "result": self.encode(self.prepare_value(result)),
+            "result": self.payload.encode(self.prepare_value(result)),
             "date_done": datetime.now(UTC).replace(tzinfo=None),
         }
         groups = self._groups

@@ -94,7 +94,7 @@ class DatabaseBackend(Backend):
 
     # -- content
     def _text(self, data: Any) -> str:
-        payload = self.encode(data)
+        payload = self.payload.encode(data)
         if self.payload.content_encoding == "binary":
             return b64encode(payload).decode()
         return payload.decode()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: What `mongodb_backend_settings` means to this store; everything else is for the client.
 _OWN = ("host", "port", "mongo_host", "user", "password", "database", "options")
 #: Serialisers whose text is stored as such; all others are stored as bytes.
-_TEXT = ("json", "yaml")
 
 
 class MongoBackend(Backend):
@@ -92,10 +91,7 @@ class MongoBackend(Backend):
 
     def encode(self, data: Any) -> Any:
         """Text for JSON, bytes for the rest, and the value itself for bson."""
-        if self._documents:
-            return data
-        payload = super().encode(data)
-        return payload.decode() if self.serializer in _TEXT and not self.payload.compression else payload
+        return data if self._documents else super().encode(data)
 
     def decode(self, payload: Any) -> Any:
         """The reverse."""

@@ -118,7 +118,7 @@ class RedisBackend(RedisChords, KeyValueBackend):
         pipe.publish(key, value)
         pipe.execute()
 
-    def set_with_state(self, key: str, value: bytes, state: str) -> None:
+    def _set_with_state(self, key: str, value: bytes, state: str) -> None:
         """Store a result; failures may have a life of their own."""
         self.set(key, value, self.failure_expires if state == FAILURE else None)
 
@@ -147,7 +147,7 @@ class RedisBackend(RedisChords, KeyValueBackend):
         **options: Any,
     ) -> Any:
         """Read and write in one step, so that nothing comes between."""
-        value = self.encode(self.meta_of(task_id, result, state, traceback, request))
+        value = self.payload.encode(self.meta_of(task_id, result, state, traceback, request))
         if len(value) > _LONGEST_VALUE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         key = self.get_key_for_task(task_id)

@@ -165,7 +165,7 @@ class RPCBackend(Backend):
         message = TaskMessage(
             {},
             {"correlation_id": getattr(request, "correlation_id", None) or task_id},
-            self.encode(self.meta_of(task_id, result, state, traceback, request)),
+            self.payload.encode(self.meta_of(task_id, result, state, traceback, request)),
             self.payload.content_type,
             self.payload.content_encoding,
         )
