@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from operator import index as as_index
+from operator import length_hint
 from typing import Any, SupportsIndex
 
 
@@ -33,6 +34,11 @@ class LazyList(list[Any]):
         return self
 
     @property
+    def data(self) -> LazyList:
+        """All of it, by Celery's name."""
+        return self._pull_all()
+
+    @property
     def is_complete(self) -> bool:
         """Whether all items are here."""
         return self._source is None
@@ -52,6 +58,9 @@ class LazyList(list[Any]):
 
     def __bool__(self) -> bool:
         return super().__len__() > 0 or self._pull()
+
+    def __length_hint__(self) -> int:
+        return 0 if self._source is None else length_hint(self._source)
 
     def __len__(self) -> int:
         self._pull_all()
