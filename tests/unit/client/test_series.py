@@ -14,6 +14,7 @@ from taskyard.broker.redis.line import RedisLine
 from taskyard.broker.redis.resp import RespReader
 from taskyard.client.producer import Producer
 from taskyard.client.router import Route
+from taskyard.context import Context, enter, leave
 from taskyard.message.alike import Alike
 
 ARGUMENTS: list[Any] = [
@@ -139,3 +140,76 @@ def test_whoever_watches_sees_each_message(app: App, pairs: list[Any]) -> None:
     app.send_tasks([("t", (number,)) for number in range(3)])
     assert [route.queue for _, route, _, _ in pairs] == ["q0", "q1", "q2"]
     assert isinstance(pairs[0][1], Route)
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the producer gets one by one."""
+    caught: list[Any] = []
+    monkeypatch.setattr(
+        Producer, "publish", lambda self, message, route, **more: caught.append((message, route))
+    )
+    return caught
+
+
+def is_alike(published: list[Any]) -> bool:
+    return type(published[-1][0]) is Alike
+
+
+def test_the_same_call_again_and_again_is_composed_twice(app: App, published: list[Any]) -> None:
+    @app.task(name="again", shared=False)
+    def again(x: int = 0) -> None: ...
+
+    results = [again.delay(number) for number in range(4)]
+    assert [type(message) is Alike for message, _ in published] == [False, False, True, True]
+    assert [result.id for result in results] == [message.headers["id"] for message, _ in published]
+    assert [message.headers["argsrepr"] for message, _ in published] == ["(0,)", "(1,)", "(2,)", "(3,)"]
+    first, last = published[0][0], published[-1][0]
+    different = {"id", "root_id", "argsrepr"}
+    assert {**first.headers, **dict.fromkeys(different)} == {**last.headers, **dict.fromkeys(different)}
+    assert list(first.headers) == list(last.headers)
+    assert json.loads(last.body) == [[3], {}, json.loads(first.body)[2]]
+    again.apply_async((5,), task_id="own")
+    assert is_alike(published)
+    assert published[-1][0].headers["id"] == published[-1][0].headers["root_id"] == "own"
+    with pytest.raises(TypeError, match="again"):
+        again.apply_async((1, 2))
+    with pytest.raises(EncodeError, match="again"):
+        again.apply_async((object(),))
+
+
+def test_what_a_message_rests_upon_may_change(app: App, published: list[Any]) -> None:
+    def sent_again() -> bool:
+        app.send_task("t", (1,))
+        return is_alike(published)
+
+    def settle() -> None:
+        assert any(sent_again() for _ in range(4))
+
+    settle()
+    for name, value in (
+        ("task_serializer", "pickle"), ("task_compression", "zlib"), ("task_send_sent_event", False),
+        ("task_routes", {"t": "elsewhere"}), ("task_default_delivery_mode", 1), ("task_repr_maxlevels", 1),
+    ):  # fmt: skip
+        before = app.conf[name]
+        app.conf[name] = value
+        now_alike = sent_again()
+        message, route = published[-1]
+        expected = {"task_serializer": "application/x-python-serialize"}.get(name, "application/json")
+        assert message.content_type == expected
+        assert ("compression" in message.headers) == (name == "task_compression")
+        assert now_alike == (name == "task_send_sent_event")
+        assert route.queue == ("elsewhere" if name == "task_routes" else "celery")
+        app.conf[name] = before
+        settle()
+    app.send_task("t", (1,), countdown=5)
+    assert published[-1][0].headers["eta"]
+    assert sent_again()
+    enter(None, Context({"id": "p", "root_id": "r"}, called_directly=False))
+    try:
+        assert not sent_again()
+        assert published[-1][0].headers["parent_id"] == "p"
+    finally:
+        leave()
+    assert sent_again()
+    assert published[-1][0].headers["parent_id"] is None

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from taskyard import signals
 from taskyard.app.composed import Composed, serialize
 from taskyard.app.composing import OMITTED, Composing, parts_of
-from taskyard.app.series import Series, series_of
 from taskyard.context import current_worker_request, current_worker_task
 from taskyard.errors import AlwaysEagerIgnored
 
 if TYPE_CHECKING:
+    from taskyard.app.recent import Recent
     from taskyard.message.alike import Alike
     from taskyard.message.protocol import TaskMessage
 
@@ -62,23 +62,47 @@ class Sending(Composing):
                 router=router, producer=producer or publisher, connection=connection, result_cls=result_cls,
                 add_to_parent=add_to_parent,
             )  # fmt: skip
+        over = producer or publisher or connection
+        plain = expires is OMITTED and not (over or countdown or eta or link or link_error or router)
+        if plain:
+            again = self._recent.another(self, name, args, kwargs, task_id, options)
+            if again is not None:
+                composed, message = again
+                self._publish(composed, message)
+                return self._result_of(composed, message.id, result_cls, add_to_parent)
+        given = dict(options)
         composed = self._compose(
             name, args, kwargs, countdown, eta, task_id, expires, link, link_error, options, router
         )
         self._prepare(composed)
-        if producer or publisher or connection:
+        if over:
             self._publish_over(producer or publisher, connection, composed)
         else:
-            (self.confirmed_producer if composed.confirmed else self.producer).publish(
-                composed.message,
-                composed.route,
-                retry=composed.retry,
-                retry_policy=composed.retry_policy,
-                delivery_mode=composed.delivery_mode,
-                declare=composed.declare,
-            )
+            self._publish(composed, composed.message)
         self._published(composed)
+        if plain:
+            self._recent.note(self, name, given, composed)
         return self._result_of(composed, composed.message.id, result_cls, add_to_parent)
+
+    @property
+    def _recent(self) -> Recent:
+        try:
+            recent: Recent = self._local.recent
+        except AttributeError:
+            from taskyard.app.recent import Recent
+
+            recent = self._local.recent = Recent()
+        return recent
+
+    def _publish(self, composed: Composed, message: TaskMessage | Alike) -> None:
+        (self.confirmed_producer if composed.confirmed else self.producer).publish(
+            message,
+            composed.route,
+            retry=composed.retry,
+            retry_policy=composed.retry_policy,
+            delivery_mode=composed.delivery_mode,
+            declare=composed.declare,
+        )
 
     def send_tasks(self, calls: Iterable[Any], *, add_to_parent: bool = True) -> list[Any]:
         """Send many tasks in one go: one write to Redis, one wait for RabbitMQ's confirmations.
@@ -90,7 +114,9 @@ class Sending(Composing):
         amqp = self.__dict__.get("amqp")
         if amqp is not None and amqp.has_its_own_messages:
             return [self._send_one(call, add_to_parent=add_to_parent) for call in calls]
-        made = self._compose_all(list(calls))
+        from taskyard.app.series import compose_all
+
+        made = compose_all(self, list(calls))
         alone = [each for each, message in made if message is each.message]
         for each in alone:
             self._prepare(each)
@@ -106,27 +132,6 @@ class Sending(Composing):
         for each in alone:
             self._published(each)
         return [self._result_of(each, message.id, None, add_to_parent) for each, message in made]
-
-    def _compose_all(self, calls: list[Any]) -> list[tuple[Composed, TaskMessage | Alike]]:
-        """Each call's message, with the composed call that it is like: its own, or the first of a series."""
-        made: list[tuple[Composed, TaskMessage | Alike]] = []
-        known: dict[Any, Series | None] = {}
-        for call in calls:
-            task, args, kwargs, options = parts_of(call)
-            key = task if type(task) is str else id(task)
-            series = known.get(key)
-            if series is not None:
-                message = series.another(args, kwargs, options)
-                if message is not None:
-                    made.append((series.composed, message))
-                    continue
-                task, args, kwargs, options = parts_of(call)
-            own = dict(options)
-            composed = self._compose_call(task, args, kwargs, options)
-            made.append((composed, composed.message))
-            if series is not None or key not in known:
-                known[key] = series_of(self, task, own, composed)
-        return made
 
     def _send_by_amqp(
         self,

@@ -11,12 +11,12 @@ from taskyard.broker.connection import without_password
 from taskyard.broker.lines import Line, Lines, is_unreachable
 from taskyard.broker.topology import is_plain_queue
 from taskyard.errors import BrokerDisconnected
-from taskyard.message.alike import Alike
 from taskyard.message.protocol import TaskMessage
 
 if TYPE_CHECKING:
     from taskyard.broker.redis.line import RedisLine, RedisLines
     from taskyard.client.router import Route
+    from taskyard.message.alike import Alike
     from taskyard.settings import Settings
 
 
@@ -35,7 +35,7 @@ class Producer:
 
     def publish(
         self,
-        message: TaskMessage,
+        message: TaskMessage | Alike,
         route: Route,
         *,
         retry: bool | None = None,

@@ -29,6 +29,8 @@ class TaskMessage:
     priority: int | None = None
     #: Options for the transport's publish: mandatory, timeout, ...
     publishing: dict[str, Any] | None = None
+    #: What a transport keeps to write messages that are alike.
+    stencil: Any = None
 
     @property
     def id(self) -> str:

@@ -44,6 +44,7 @@ class RedisLine:
         timeout = settings.broker_connection_timeout or None
         self._connection = PlainConnection(address, connect_timeout=timeout, timeout=_REPLY_SECONDS)
         self._connection.connect()
+        self._connection.wait_in_kernel()
         self._sock = self._connection._sock
         self._reader = RespReader()
         self._used_at = monotonic()
@@ -73,12 +74,12 @@ class RedisLine:
         """Put messages into their queues; Redis has them when this returns."""
         lists: dict[bytes, list[bytes]] = {}
         prefix, tag = self.prefix, new_id()
-        stencil: Stencil | None = None
         for number, (message, route, mode) in enumerate(messages):
             own_tag = f"{tag}-{number}" if number else tag
             if type(message) is Alike:
-                if stencil is None or stencil.first is not message.first:
-                    stencil = Stencil(message.first, route, mode, prefix)
+                stencil = message.first.stencil
+                if stencil is None or not stencil.fits(route, mode, prefix):
+                    stencil = message.first.stencil = Stencil(message.first, route, mode, prefix)
                 key, text = stencil.key, stencil.text_of(message, own_tag)
             else:
                 priority = message.priority if message.priority is not None else route.priority or 0
@@ -104,12 +105,14 @@ class RedisLine:
             sock.sendall(commands[0] if len(commands) == 1 else b"".join(commands))
             for _ in commands:
                 while (reply := reader.next()) is INCOMPLETE:
-                    data = sock.recv(65536)
+                    data = sock.recv(4096)
                     if not data:
                         raise RedisConnectionError("Redis closed the connection")
                     reader.feed(data)
                 if type(reply) is ErrorReply and failure is None:
                     failure = reply
+        except BlockingIOError as error:
+            raise RedisConnectionError(f"Redis has not answered for {_REPLY_SECONDS:g} s") from error
         except OSError as error:
             if isinstance(error, RedisConnectionError):
                 raise

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.envelope import dumps, encode_plain, is_plain
 from taskyard.broker.redis.names import default_names
+from taskyard.message.alike import Alike
 from taskyard.message.identity import new_id
 
 if TYPE_CHECKING:
     from taskyard.client.router import Route
-    from taskyard.message.alike import Alike
     from taskyard.message.protocol import TaskMessage
 
 
@@ -53,26 +53,28 @@ class Stencil:
     """The text that messages have in common which are alike, with gaps for the rest."""
 
     def __init__(self, first: TaskMessage, route: Route, delivery_mode: int, prefix: str) -> None:
-        self.first = first
-        self._queue = queue = route.routing_key
+        self._route, self._mode, self._prefix = route, delivery_mode, prefix
         self._priority = priority = first.priority if first.priority is not None else route.priority or 0
-        self._mode = delivery_mode
         #: The list that they go to.
-        self.key = list_for(prefix, queue, priority)
-        self._text = self._cut()
+        self.key = list_for(prefix, route.routing_key, priority)
+        self._text = self._cut(first)
 
-    def _cut(self) -> bytes:
-        from taskyard.message.alike import Alike
+    def fits(self, route: Route, delivery_mode: int, prefix: str) -> bool:
+        """Whether it was made for these."""
+        return route is self._route and delivery_mode == self._mode and prefix == self._prefix
 
+    def _cut(self, first: TaskMessage) -> bytes:
         # A text that stands nowhere else marks the gaps.
         mark = new_id()
         index: Any = f"{mark}index"
         body = f"{mark}body".encode()
-        marked = Alike(self.first, f"{mark}id", f"{mark}args", f"{mark}kwargs", index, body)
-        text = text_of(marked, self._queue, self._priority, self._mode, f"{mark}tag")
-        encoded = b2a_base64(body, newline=False)
-        text = text.replace(b"%", b"%%").replace(b'"%b"' % encoded, b'"%(body)b"')
+        marked = Alike(first, f"{mark}id", f"{mark}args", f"{mark}kwargs", index, body)
+        text = self._whole(marked, f"{mark}tag").replace(b"%", b"%%")
+        text = text.replace(b'"%b"' % b2a_base64(body, newline=False), b'"%(body)b"')
         return re.sub(b'"%b([a-z]+)"' % mark.encode(), rb"%(\1)b", text)
+
+    def _whole(self, message: Alike, tag: str) -> bytes:
+        return text_of(message, self._route.routing_key, self._priority, self._mode, tag)
 
     def text_of(self, message: Alike, tag: str) -> bytes:
         """The whole text of one of them."""
@@ -86,4 +88,4 @@ class Stencil:
                 b"tag": encode_plain(tag),
             }
         except (TypeError, UnicodeEncodeError):  # a lone surrogate; an index that is no number
-            return text_of(message, self._queue, self._priority, self._mode, tag)
+            return self._whole(message, tag)
