@@ -20,8 +20,9 @@ import taskyard.cli.main, taskyard.cli.worker, taskyard.cli.find_app, taskyard.l
 from taskyard import App
 from taskyard.broker.link import open_link
 from taskyard.cli.main import build_parser
-from taskyard.cli.worker import _prepare
+from taskyard.cli.worker import prepare
 from taskyard.pool.child import lane_class
+from taskyard.worker.worker import Worker
 from taskyard.worker.remote.redis_wire import RedisWire
 import taskyard.broker.redis.link as link
 
@@ -29,7 +30,8 @@ app = App("shop", broker="redis://127.0.0.1:1/0", backend="redis://127.0.0.1:1/0
 app.task(lambda: None, name="nothing")
 arguments = build_parser("worker").parse_args(["worker"])
 arguments.rest = []
-worker, _ = _prepare(app, arguments)
+worker = Worker(app, hostname="w@h")
+prepare(worker, arguments)
 lane_class("serial")
 assert worker.queues == ["celery"]
 assert link.plain_link(app.conf, app.conf.broker_url, worker.queues, print, worker._dead_letters())

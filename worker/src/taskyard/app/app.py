@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
+from importlib import import_module
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +213,25 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
         if arguments is not None and "worker" not in arguments:
             raise ValueError("worker_main needs the command worker in argv; app.start() runs the others")
         return self.start(arguments)
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802  Celery's name
+        """A worker's class: `app.Worker(queues="a").start()` works until a signal or `stop()` ends it."""
+        return self._embedded("worker", "Worker")
+
+    @cached_property
+    def WorkController(self) -> Any:  # noqa: N802  Celery's name
+        """The same that leaves logging and signals to the program."""
+        return self._embedded("worker", "WorkController")
+
+    @cached_property
+    def Beat(self) -> Any:  # noqa: N802  Celery's name
+        """A scheduler's class: `app.Beat().run()` sends what is due until a signal ends it."""
+        return self._embedded("beat", "Beat")
+
+    def _embedded(self, module: str, name: str) -> Any:
+        base = getattr(import_module(f"taskyard.apps.{module}"), name)
+        return type(name, (base,), {"app": self, "__module__": base.__module__})
 
     def _after_fork(self) -> None:
         self._local = threading.local()

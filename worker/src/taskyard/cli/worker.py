@@ -13,7 +13,6 @@ from taskyard.cli.worker_arguments import add_arguments
 from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
-    from taskyard.app import App
     from taskyard.log import LogOptions
     from taskyard.worker.worker import Worker
 
@@ -23,7 +22,9 @@ __all__ = ["add_arguments", "run"]
 def run(arguments: argparse.Namespace) -> int:
     """Run a worker until it is stopped; returns its exit code."""
     from taskyard.cli.find_app import find_app
+    from taskyard.cli.worker_options import node_name
     from taskyard.log import LEVELS
+    from taskyard.worker.worker import Worker
 
     if arguments.loglevel not in LEVELS:
         raise ImproperlyConfigured(
@@ -32,11 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     gc.disable()  # imports make much and leave nothing to collect
     try:
         app = find_app(arguments.app, arguments.workdir)
-        worker, log = _prepare(app, arguments)
+        worker = Worker(app, hostname=node_name(arguments))
+        log = prepare(worker, arguments)
     finally:
         gc.enable()
     _go_to_background(arguments, worker.node)
-    _log_and_greet(worker, log, quiet=arguments.quiet)
+    log_and_greet(worker, log, quiet=arguments.quiet)
     if worker.options.purge:
         _purge(worker)
     code = worker.run()
@@ -46,21 +48,20 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOptions]:
-    """All that can be wrong is found here, before anything is started."""
+def prepare(worker: Worker, arguments: argparse.Namespace) -> LogOptions:
+    """Configure the worker; all that can be wrong is found here, before anything is started."""
     from dataclasses import replace
 
     from taskyard.broker import connection
     from taskyard.cli.daemon import check_pidfile, refuse_pickle_for_root
     from taskyard.cli.user_options import parse_user_options
-    from taskyard.cli.worker_options import expand_node, node_name, options_from
+    from taskyard.cli.worker_options import expand_node, options_from
     from taskyard.log import LogOptions
     from taskyard.result import opening
     from taskyard.signals import celeryd_init, import_modules
-    from taskyard.worker.worker import Worker
 
+    app, node = worker.app, worker.node
     arguments.user = parse_user_options(app, arguments.rest)
-    node = node_name(arguments)
     for name in (arguments.include or "").split(","):
         if name.strip():
             _import(name.strip())
@@ -69,7 +70,6 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
             raise ImproperlyConfigured(f"importing the tasks failed: {type(error).__name__}: {error}")
     conf = app.conf
     refuse_pickle_for_root(conf.accept_content)
-    worker = Worker(app, hostname=node)
     if celeryd_init:
         celeryd_init.send(sender=node, instance=worker, conf=conf, options=vars(arguments))
     log = LogOptions.from_settings(
@@ -87,7 +87,7 @@ def _prepare(app: App, arguments: argparse.Namespace) -> tuple[Worker, LogOption
     if arguments.pidfile:
         check_pidfile(expand_node(arguments.pidfile, node) or "")
     worker.configure(options)
-    return worker, log
+    return log
 
 
 def _import(name: str) -> None:
@@ -111,7 +111,8 @@ def _go_to_background(arguments: argparse.Namespace, node: str) -> None:
     daemon.drop_privileges(arguments.uid, arguments.gid)
 
 
-def _log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:
+def log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:
+    """Log as the options say, and show what the worker is."""
     from taskyard.log import setup_logging
     from taskyard.signals import celeryd_after_setup
 

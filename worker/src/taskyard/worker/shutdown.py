@@ -10,12 +10,15 @@ import logging
 import sys
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from taskyard.errors import WorkerShutdown, WorkerTerminate
 from taskyard.signals import worker_shutting_down
 from taskyard.worker.state import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskyard.worker.worker import Worker
 
 logger = logging.getLogger("taskyard.worker")
@@ -35,6 +38,24 @@ class Shutdown:
         self._soft = False
         #: Whether what ran was ended.
         self.was_cold = False
+        #: The exit code that WorkerShutdown or WorkerTerminate asked for.
+        self._code: Any = None
+
+    def work(self, turn: Callable[[], None]) -> None:
+        """Turn the loop until the worker has an exit code; what is called in it may raise WorkerShutdown."""
+        worker = self._worker
+        while worker.exit_code is None:
+            try:
+                while worker.exit_code is None:
+                    turn()
+            except WorkerShutdown as asked:
+                self._code = asked.code
+                self.warm("WorkerShutdown")
+            except WorkerTerminate as asked:
+                self._code = asked.code
+                self.cold("WorkerTerminate")
+        if worker.exit_code == 0 and isinstance(self._code, int):
+            worker.exit_code = self._code
 
     def warm(self, why: str) -> None:
         """Begin nothing more, wait for what runs."""

@@ -18,6 +18,7 @@ from taskyard.pool.pool import Limits, Pool
 from taskyard.signals import worker_init, worker_ready, worker_shutdown
 from taskyard.worker import signals
 from taskyard.worker.consumer import Consumer
+from taskyard.worker.controller import Controller
 from taskyard.worker.deadletters import DeadLetterRules
 from taskyard.worker.flow import Flow
 from taskyard.worker.options import Options, grace_from_environment
@@ -46,7 +47,7 @@ _HOUSEKEEPING_SECONDS = 0.1
 _STORE_SECONDS = 3.0
 
 
-class Worker:
+class Worker(Controller):
     """One worker process with its pool."""
 
     loop: Loop
@@ -75,11 +76,6 @@ class Worker:
         self._announced = False
         if options is not None:
             self.configure(options)
-
-    @property
-    def hostname(self) -> str:
-        """The node's name."""
-        return self.node
 
     def configure(self, options: Options) -> None:
         """Build what exists before the first process is made."""
@@ -133,14 +129,14 @@ class Worker:
         try:
             self._assemble(catch_signals)
             self._connect()
-            while self.exit_code is None:
-                self._turn()
+            self.shutdown.work(self._turn)
         except BaseException:
             self.pool.kill()
             if self._beat is not None:
                 self._beat.stop()
             raise
         self._leave()
+        assert self.exit_code is not None
         return self.exit_code
 
     def _assemble(self, catch_signals: bool) -> None:
@@ -403,9 +399,3 @@ class Worker:
     def _link_settled(self) -> bool:
         link = self.supervisor.link
         return link is None or link.settled_everything()
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state for /state; reads only, so any thread may ask."""
-        from taskyard.worker.endpoint import snapshot
-
-        return snapshot(self)

@@ -52,7 +52,8 @@ class Remote:
         self.eventer.on_flow = lambda flowing: self._choose_observer()
         self._observer = Observer(worker.app, self.eventer, worker.pool, worker.consumer)
         self._listen = conf.worker_enable_remote_control
-        self._desk = Desk(WorkerView(worker, self), lambda: load_commands().data, self._reply)
+        self.view = WorkerView(worker, self)
+        self._desk = Desk(self.view, lambda: load_commands().data, self._reply)
         self._wire: Wire | None = None
         #: The result store, for the chores' thread only.
         self._backend: Any = None
@@ -69,6 +70,8 @@ class Remote:
         worker.loop.call_repeatedly(self._interval, self._beat)
         worker.loop.call_repeatedly(0.1, self._look)
         self._choose_observer()
+        for signal in SIGNALS:
+            signal.watch(self._choose_observer)
 
     # -- the wire
     def link_open(self, link: Link) -> None:
