@@ -163,3 +163,34 @@ def test_a_worker_refuses_a_database_that_is_no_number(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="database must be a number, not 'jobs'"):
         refuse_unusable(url, conf)
     refuse_unusable(url.replace("jobs", "3"), conf)
+
+
+def test_a_bare_name_leaves_redis_to_the_settings_and_a_url_names_its_database() -> None:
+    settings = {"redis_host": "elsewhere", "redis_port": 1, "redis_db": 9, "redis_password": "secret"}
+    for url, host, port, db in (
+        ("redis", "elsewhere", 1, 9),
+        ("redis://h:2", "h", 2, 0),
+        ("redis://h/3", "h", 1, 3),
+    ):
+        kwargs = opened(url, **settings).client.connection_pool.connection_kwargs
+        assert (kwargs["host"], kwargs["port"], kwargs["db"], kwargs["password"]) == (
+            host,
+            port,
+            db,
+            "secret",
+        )
+
+
+class OwnError(Exception):
+    pass
+
+
+def test_other_errors_may_count_as_a_lost_connection(caplog: pytest.LogCaptureFixture) -> None:
+    given = [OwnError, "decimal.Overflow", "no.such.Error", int]
+    backend = opened("redis://h", result_backend_transport_options={"additional_connection_errors": given})
+    assert backend.exception_safe_to_retry(OwnError())
+    assert [each.__name__ for each in backend.connection_errors[-2:]] == ["OwnError", "Overflow"]
+    assert "'no.such.Error'" in caplog.text
+    assert "<class 'int'>" in caplog.text
+    one = opened("redis://h", result_backend_transport_options={"additional_connection_errors": OwnError})
+    assert one.connection_errors[-1] is OwnError

@@ -5,6 +5,7 @@ URLs are Celery's: redis://, rediss://, redis+socket:// (socket://), sentinel://
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from ssl import CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from taskyard.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _CERT_REQS = {
     "CERT_REQUIRED": CERT_REQUIRED,
@@ -40,6 +43,29 @@ def decodes_responses(url: str) -> bool:
     """Whether the URL asks redis-py for text instead of bytes."""
     query = dict(parse_qsl(urlsplit(url.split(";")[0]).query))
     return query.get("decode_responses", "").lower() not in ("", "0", "f", "false", "n", "no")
+
+
+def more_connection_errors(conf: Settings) -> tuple[type[Exception], ...]:
+    """What else counts as a lost connection: `additional_connection_errors` of the transport options."""
+    given = conf.result_backend_transport_options.get("additional_connection_errors") or ()
+    if isinstance(given, (str, type)):
+        given = (given,)
+    found = []
+    for each in given:
+        try:
+            error = _by_path(each) if isinstance(each, str) else each
+        except (ImportError, AttributeError):
+            error = None
+        if isinstance(error, type) and issubclass(error, Exception):
+            found.append(error)
+        else:
+            logger.warning("additional_connection_errors: %r is no class of exceptions and is ignored", each)
+    return tuple(found)
+
+
+def _by_path(path: str) -> Any:
+    module, _, name = path.replace(":", ".").rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _sentinel_pool(redis: Any, parts: list[str], conf: Settings, overrides: dict[str, Any]) -> Any:
@@ -82,7 +108,8 @@ def cluster_parameters(url: str, conf: Settings) -> tuple[list[tuple[str, int]],
 
 
 def _parameters(redis: Any, url: str, conf: Settings) -> dict[str, Any]:
-    where = urlsplit(url)
+    # A bare name, as Celery allows, leaves it all to the settings.
+    where = urlsplit(url if "://" in url else f"{url}://")
     query = dict(parse_qsl(where.query))
     parameters: dict[str, Any] = {
         "host": where.hostname or conf.redis_host or "localhost",
@@ -97,7 +124,7 @@ def _parameters(redis: Any, url: str, conf: Settings) -> dict[str, Any]:
         "client_name": conf.redis_client_name,
         "max_connections": conf.redis_max_connections,
     }
-    database: Any = where.path.strip("/") or conf.redis_db or 0
+    database: Any = where.path.strip("/") or (0 if "://" in url else conf.redis_db) or 0
     if where.scheme in ("redis+socket", "socket"):
         parameters["connection_class"] = redis.UnixDomainSocketConnection
         parameters["path"] = "/" + where.path.lstrip("/")
@@ -146,8 +173,7 @@ def _add_credentials(redis: Any, parameters: dict[str, Any], named: str | None, 
     if not provider:
         return
     if isinstance(provider, str):
-        module, _, name = provider.replace(":", ".").rpartition(".")
-        provider = getattr(import_module(module), name)
+        provider = _by_path(provider)
     if isinstance(provider, type):
         provider = provider()
     if not isinstance(provider, import_module("redis").CredentialProvider):

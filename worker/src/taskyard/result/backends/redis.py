@@ -20,7 +20,7 @@ from taskyard.result.announcements import Announcements
 from taskyard.result.backend import seconds_of
 from taskyard.result.key_value import KeyValueBackend
 from taskyard.result.redis_chord import RedisChords
-from taskyard.result.redis_connection import connection_pool, decodes_responses
+from taskyard.result.redis_connection import connection_pool, decodes_responses, more_connection_errors
 from taskyard.result.states import FAILURE, SUCCESS
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class RedisBackend(RedisChords, KeyValueBackend):
             **self.retry_policy,
             **(app.conf.result_backend_transport_options.get("retry_policy") or {}),
         }
+        self.connection_errors += more_connection_errors(app.conf)
         self._announcements = Announcements(self)
         self._pending: dict[str, Any] = {}
         self._client: Any = None
