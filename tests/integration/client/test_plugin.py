@@ -10,8 +10,11 @@ import pytest
 from taskyard import App, current_app, shared_task
 from taskyard.contrib.testing.app import TestApp
 from taskyard.contrib.testing.worker import start_worker
+from taskyard.signals import task_received
 
 pytest_plugins = ["taskyard.contrib.pytest", "pytester"]
+
+PATIENT: dict[str, Any] = {"ping_task_timeout": 60.0, "shutdown_timeout": 60.0}
 
 
 @shared_task
@@ -24,11 +27,35 @@ def fail() -> None:
     raise KeyError("nope")
 
 
+@pytest.fixture(scope="session")
+def celery_worker_parameters() -> dict[str, Any]:
+    return PATIENT
+
+
 def test_a_worker_runs_what_the_test_sends(celery_app: App, celery_worker: Any) -> None:
     assert current_app == celery_app
-    assert add.delay(2, 3).get(timeout=30) == 5
+    assert add.delay(2, 3).get(timeout=60) == 5
     with pytest.raises(KeyError):
-        fail.delay().get(timeout=30)
+        fail.delay().get(timeout=60)
+
+
+def test_a_test_hears_the_worker_s_signals_from_when_it_listens(celery_app: App, celery_worker: Any) -> None:
+    requests: list[Any] = []
+
+    @task_received.connect
+    def received(request: Any, **kwargs: Any) -> None:
+        requests.append(request)
+
+    report = fail.si()
+    call = add.s(1, 2).on_error(report).set(stamp=42, stamped_headers=["stamp"])
+    assert call.delay().get(timeout=60) == 3
+    (request,) = requests
+    assert (request.type, request.args, request.stamps) == (add.name, [1, 2], {"stamp": 42})
+    assert [errback["task"] for errback in request.errbacks] == [fail.name]
+    assert (request.replaced_task_nesting, request.chord, request.group_index) == (0, None, None)
+    assert (request.ignore_result, request.store_errors) == (False, True)
+    assert (request.content_type, request.content_encoding) == ("application/json", "utf-8")
+    assert request.body
 
 
 def test_a_mark_changes_a_setting(pytester: pytest.Pytester) -> None:
@@ -56,9 +83,9 @@ def test_a_worker_with_processes_in_a_thread(redis_url: str) -> None:
     def double(x: int) -> tuple[int, int]:
         return 2 * x, os.getpid()
 
-    with start_worker(app, pool="prefork", concurrency=2) as worker:
+    with start_worker(app, pool="prefork", concurrency=2, **PATIENT) as worker:
         results = [double.delay(number) for number in range(10)]
-        answers = [result.get(timeout=30) for result in results]
+        answers = [result.get(timeout=60) for result in results]
     assert [value for value, _ in answers] == [2 * number for number in range(10)]
     assert os.getpid() not in {pid for _, pid in answers}
     assert worker.exit_code == 0

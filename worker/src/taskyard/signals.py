@@ -33,7 +33,7 @@ class _Connection(NamedTuple):
 class Signal:
     """Something that happens; true while anybody listens."""
 
-    __slots__ = ("__weakref__", "_connections", "_lock", "name", "providing_args")
+    __slots__ = ("__weakref__", "_connections", "_lock", "_watchers", "name", "providing_args")
 
     def __init__(
         self, name: Any = None, providing_args: Iterable[str] | None = (), use_caching: bool = False
@@ -43,6 +43,7 @@ class Signal:
         self.name: str | None = name
         self.providing_args = set(providing_args or ())
         self._connections: list[_Connection] = []
+        self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
         # A collected receiver may be removed while its own thread holds the lock.
         self._lock = threading.RLock()
 
@@ -88,7 +89,15 @@ class Signal:
         with self._lock:
             if not any(each.key == key and _same(each.sender, sender) for each in self._connections):
                 self._connections = [*self._connections, _Connection(key, sender, dereference)]
+        for watcher in self._watchers:
+            told = watcher()
+            if told is not None:
+                told()
         return receiver
+
+    def watch(self, told: Callable[[], None]) -> None:
+        """Call this method, which is held weakly, whenever a receiver has been connected, in its thread."""
+        self._watchers = [*(each for each in self._watchers if each() is not None), weakref.WeakMethod(told)]
 
     def disconnect(
         self,

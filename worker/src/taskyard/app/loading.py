@@ -105,8 +105,8 @@ class Logs:
         if file and hostname:
             file = node_format(file, hostname)
         given = {name: each for name, each in chosen.items() if each is not None or name == "redirect_level"}
-        options = LogOptions.from_settings(self.app.conf)
-        setup_logging(replace(options, level="warning" if level is None else level, file=file, **given))
+        given |= {"level": "warning" if level is None else level, "file": file}
+        setup_logging(replace(LogOptions.from_settings(self.app.conf), **given))
 
     def get_default_logger(self, name: str = "taskyard") -> logging.Logger:
         """A logger."""

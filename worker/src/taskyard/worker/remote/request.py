@@ -51,6 +51,21 @@ class Request:
 
     headers = request_dict
 
+    @property
+    def body(self) -> bytes | str:
+        """The message's body as it came."""
+        return self.message.body
+
+    @property
+    def content_type(self) -> Any:
+        """How the body is written."""
+        return self.message.content_type
+
+    @property
+    def content_encoding(self) -> Any:
+        """In which encoding."""
+        return self.message.content_encoding
+
     @cached_property
     def _body(self) -> tuple[Any, Any, dict[str, Any]]:
         delivery = self.message
@@ -95,6 +110,31 @@ class Request:
         return self.app.tasks.find(self.name)
 
     @property
+    def type(self) -> str:
+        """The task's name."""
+        return self.name
+
+    @property
+    def errbacks(self) -> list[Any] | None:
+        """What is called if it fails."""
+        return self._body[2].get("errbacks")
+
+    @property
+    def chord(self) -> Any:
+        """The chord whose header it is part of."""
+        return self._body[2].get("chord")
+
+    @property
+    def ignore_result(self) -> bool:
+        """Whether its result is not kept."""
+        return bool(self.message.headers.get("ignore_result"))
+
+    @property
+    def store_errors(self) -> bool:
+        """Whether a failure is kept."""
+        return not self.ignore_result or bool(getattr(self.task, "store_errors_even_if_ignored", False))
+
+    @property
     def eta(self) -> datetime | None:
         """When it may begin."""
         eta = self.envelope.eta
@@ -130,6 +170,16 @@ class Request:
     def group(self) -> Any:
         """The group that it is part of."""
         return self.message.headers.get("group")
+
+    @property
+    def group_index(self) -> int | None:
+        """Its place there."""
+        return self.message.headers.get("group_index")
+
+    @property
+    def replaced_task_nesting(self) -> int:
+        """How often its workflow has been replaced before."""
+        return self.message.headers.get("replaced_task_nesting") or 0
 
     @property
     def reply_to(self) -> Any:
