@@ -8,7 +8,7 @@ import pytest
 from amqp.basic_message import Message
 from amqp.exceptions import UnexpectedFrame
 
-from taskyard.broker.amqp_frames import Framing, read_header
+from taskyard.broker.amqp_frames import Framing, ack_frame, read_arguments, read_header
 from taskyard.message.protocol import headers_of
 
 TASK: dict[str, Any] = {
@@ -51,6 +51,54 @@ def test_properties_are_those_that_py_amqp_reads(properties: dict[str, Any]) -> 
     assert ours.properties == theirs.properties
     assert repr(ours.properties) == repr(theirs.properties)
     assert (ours.body_size, ours.ready) == (theirs.body_size, theirs.ready)
+
+
+def test_messages_that_are_like_earlier_ones_are_read_alike() -> None:
+    """By a layout: it knows all but the texts of the message that it was made of."""
+
+    def task(number: int, **more: Any) -> dict[str, Any]:
+        headers = headers_of(f"jobs.{number}", f"id-{number}", (number,), {}, root_id=f"ro-{number}")
+        return {**TASK, "application_headers": {**headers, **more}, "correlation_id": f"id-{number}"}
+
+    like = [task(number) for number in range(3)]
+    other = [task(number, retries=1) for number in range(3, 5)]  # as long, but something else differs
+    for properties in [*like, *other, *like, *other * 10, *like]:
+        theirs, ours = Message(), Message()
+        theirs.inbound_header(header(properties))
+        read_header(ours, header(properties))
+        assert repr(ours.properties) == repr(theirs.properties)
+        ours.properties["application_headers"]["stamps"]["mine"] = 1
+        ours.properties["application_headers"]["timelimit"].append(1)
+
+
+def test_a_text_in_another_place_of_a_known_layout_is_none_of_its_texts() -> None:
+    twice = {**TASK, "application_headers": {"id": "a", "Id": "b"}}
+    for wire in (header(twice), header(twice).replace(b"\2Id", b"\2id")):
+        for _ in range(2):
+            theirs, ours = Message(), Message()
+            theirs.inbound_header(wire)
+            read_header(ours, wire)
+            assert ours.properties == theirs.properties
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe"])
+def test_a_text_that_is_none_is_left_to_py_amqp(text: bytes) -> None:
+    good = header({"application_headers": {"id": "ab"}, "content_type": "x/y"})
+    read_header(Message(), good)
+    theirs, ours = Message(), Message()
+    theirs.inbound_header(good.replace(b"ab", text))
+    read_header(ours, good.replace(b"ab", text))
+    assert ours.properties == theirs.properties
+
+
+def test_an_acknowledgement_is_a_frame_as_py_amqp_writes_it() -> None:
+    assert ack_frame(3, 2**40, True) == pack(">BHIHHQBB", 1, 3, 13, 60, 80, 2**40, 1, 0xCE)
+
+
+@pytest.mark.parametrize("arguments", [b"", b"\x05abc", b"\1c" + bytes(9) + b"\5abc\0"])
+def test_arguments_that_are_none_are_an_error(arguments: bytes) -> None:
+    with pytest.raises((IndexError, UnicodeDecodeError)):
+        read_arguments(arguments)
 
 
 class Connection:

@@ -7,7 +7,7 @@ and a decoding for each, which is half of what a message costs.  Whatever is unu
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import unpack_from
+from struct import Struct, unpack_from
 from typing import Any, Final
 
 from amqp import spec
@@ -15,9 +15,19 @@ from amqp.basic_message import Message
 from amqp.exceptions import UnexpectedFrame
 from amqp.serialization import _read_item
 
+from taskyard.broker.amqp_layouts import VARIABLE, Layouts, Spot
+
+_frame = Struct(">BHI").unpack_from
+_ack = Struct(">BHIHHQBB").pack
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 #: Methods that a message comes with.
 _CARRIERS: Final = frozenset({spec.Basic.Return, spec.Basic.Deliver, spec.Basic.GetOk})
+
+_layouts = Layouts()
+
+#: Exchange and routing key, as the wire has them and as texts.
+_places: dict[bytes, tuple[str, str]] = {}
+_MOST_PLACES: Final = 1000
 
 #: Names of headers that most messages have.
 _NAMES: Final = {
@@ -78,6 +88,59 @@ class Framing:
         return True
 
 
+def read_delivery(data: bytes, at: int, size: int, channel: int) -> tuple[int, dict[str, Any], bytes] | None:
+    """What follows the method of a delivery, from `at`: where it ends, its properties and its body.
+
+    None where that is not all there, in more than one frame, or unusual.
+    """
+    if size - at < 8:
+        return None
+    kind, number, length = _frame(data, at)
+    start, at = at + 7, at + 8 + length
+    if at > size or kind != _HEADER or number != channel or data[at - 1] != 0xCE:
+        return None
+    try:
+        properties = _properties(data[start : at - 1])
+    except (UnicodeDecodeError, IndexError):
+        return None
+    if properties is None:
+        return None
+    expected = int.from_bytes(data[start + 4 : start + 12], "big")
+    if not expected:
+        return at, properties, b""
+    if size - at < expected + 8:
+        return None
+    kind, number, length = _frame(data, at)
+    start, at = at + 7, at + 8 + length
+    if length != expected or kind != _BODY or number != channel or data[at - 1] != 0xCE:
+        return None
+    return at, properties, data[start : at - 1]
+
+
+def read_arguments(arguments: bytes) -> tuple[bytes, int, bool, tuple[str, str]]:
+    """Arguments of a delivery's method: consumer tag, delivery tag, redelivered, (exchange, routing key).
+
+    IndexError or UnicodeDecodeError for what is none.
+    """
+    at = 1 + arguments[0]
+    place = arguments[at + 9 :]
+    found = _places.get(place)
+    if found is None:
+        middle = 1 + place[0]
+        if 1 + middle + place[middle] != len(place):
+            raise IndexError("exchange and routing key are not where they should be")
+        found = str(place[1:middle], "utf-8"), str(place[middle + 1 :], "utf-8")
+        if len(_places) >= _MOST_PLACES:
+            _places.clear()
+        _places[place] = found
+    return arguments[1:at], int.from_bytes(arguments[at : at + 8], "big"), bool(arguments[at + 8] & 1), found
+
+
+def ack_frame(channel: int, tag: int, multiple: bool) -> bytes:
+    """basic.ack as a whole frame."""
+    return _ack(_METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
+
+
 def read_header(message: Any, payload: bytes) -> None:
     """A message's size and properties from its header frame."""
     try:
@@ -95,6 +158,17 @@ def read_header(message: Any, payload: bytes) -> None:
 
 def _properties(payload: bytes) -> dict[str, Any] | None:
     """The properties; None where py-amqp is to read them."""
+    known = _layouts.read(payload)
+    if known is not None:
+        return known
+    spots: list[Spot] = []
+    found = _read_properties(payload, spots)
+    if found is not None:
+        _layouts.learn(payload, found, spots)
+    return found
+
+
+def _read_properties(payload: bytes, spots: list[Spot]) -> dict[str, Any] | None:
     flags = payload[12] << 8 | payload[13]
     if flags & ~_READ:
         return None
@@ -107,7 +181,7 @@ def _properties(payload: bytes) -> dict[str, Any] | None:
             at = stop
     if flags & 0x2000:
         stop = at + 4 + int.from_bytes(payload[at : at + 4], "big")
-        found["application_headers"] = _table(payload, at + 4, stop)
+        found["application_headers"] = _table(payload, at + 4, stop, spots)
         at = stop
     if flags & 0x1000:
         found["delivery_mode"] = payload[at]
@@ -119,11 +193,14 @@ def _properties(payload: bytes) -> dict[str, Any] | None:
         if flags & flag:
             stop = at + 1 + payload[at]
             found[name] = str(payload[at + 1 : stop], "utf-8")
+            if name in VARIABLE:
+                spots.append((name, False, at + 1, stop))
             at = stop
     return found if at == len(payload) else None
 
 
-def _table(payload: bytes, at: int, end: int) -> dict[str, Any]:
+def _table(payload: bytes, at: int, end: int, spots: list[Spot] | None = None) -> dict[str, Any]:
+    """A table; `spots` is told of the texts in it that differ from message to message."""
     found: dict[str, Any] = {}
     while at < end:
         stop = at + 1 + payload[at]
@@ -136,6 +213,8 @@ def _table(payload: bytes, at: int, end: int) -> dict[str, Any]:
         elif kind == 83:  # S: text
             stop = at + 4 + int.from_bytes(payload[at : at + 4], "big")
             found[name] = str(payload[at + 4 : stop], "utf-8")
+            if spots is not None and name in VARIABLE:
+                spots.append((name, True, at + 4, stop))
             at = stop
         elif kind == 73:  # I: a number of four bytes
             found[name] = int.from_bytes(payload[at : at + 4], "big", signed=True)

@@ -1,0 +1,175 @@
+"""Copies on RabbitMQ: dead letters, delays by expiring queues, and counted deliveries, all published under
+confirmation before the original is settled.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from taskyard.broker.acks import AckWindow
+from taskyard.broker.delay import bucket_for
+from taskyard.broker.envelope import DEATH, death_of
+from taskyard.broker.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from kombu import Connection
+
+    from taskyard.broker.delivery import Delivery
+
+logger = logging.getLogger(__name__)
+
+#: Properties of AMQP basic messages that a copy keeps.
+_COPIED = (
+    "correlation_id",
+    "reply_to",
+    "delivery_mode",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+)
+#: What a dead letter keeps: it must not expire, and RabbitMQ would refuse another user's name.
+_LASTING = tuple(name for name in _COPIED if name not in ("expiration", "user_id"))
+
+
+class Copies(Link):
+    """The part of a link to RabbitMQ that has a copy take a message's place."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        queues: Collection[Any],
+        on_delivery: Callable[[Delivery], None],
+        dead_letters: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(connection, queues, on_delivery)
+        self._dead_letters = dead_letters or {}
+        #: Dead-letter queues that exist for sure.
+        self._graves: set[str] = set()
+        self._window = AckWindow()
+        self._publisher: Any = None
+        #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
+        #: confirmation.
+        self._unconfirmed: dict[int, int] = {}
+        self._sequence = 0
+        #: Originals of copies that RabbitMQ refused.
+        self._refused_tags: list[int] = []
+        #: Originals that are rejected when their copies are confirmed, and those whose turn it is.
+        self._to_reject: set[int] = set()
+        self._rejected_tags: list[int] = []
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Publish a copy that says why to the dead-letter queue, then settle the original.
+
+        Where a rule names the dead-letter queue it is acknowledged. A queue that was declared here with a
+        dead-letter exchange keeps RabbitMQ's way: rejected, without our reason. Of any other queue it is not
+        known whether RabbitMQ has one for it (by a policy, or from whoever declared it): the copy makes sure
+        that nothing is lost, and the rejection that such an exchange gets what it is there for.
+        """
+        target = self._grave(delivery.queue)
+        if target is None:
+            self._window.forget(delivery.tag)
+            self.channel.basic_reject(delivery.tag, requeue=False)
+            return
+        if target not in self._graves:
+            self.declare_beside(target)
+            self._graves.add(target)
+        count = delivery.headers.get("x-delivery-count") or delivery.headers.get("x-taskyard-deliveries")
+        death = death_of(reason, delivery.queue, (count if isinstance(count, int) else 0) + 1)
+        if delivery.queue not in self._dead_letters:
+            self._to_reject.add(delivery.tag)
+        self._replace(delivery, target, {**delivery.headers, DEATH: death}, copied=_LASTING)
+        logger.warning("a message of queue %r went to %r: %s", delivery.queue, target, reason)
+
+    def _grave(self, queue: str) -> str | None:
+        """The dead-letter queue of a queue; None where RabbitMQ knows it."""
+        rule = self._dead_letters.get(queue)
+        if rule is not None and rule.get("queue") and not rule.get("native"):
+            return str(rule["queue"])
+        arguments = getattr(self.queues.get(queue), "queue_arguments", None) or {}
+        return None if "x-dead-letter-exchange" in arguments else f"{queue}.dead"
+
+    def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
+        """Quorum queues count by themselves; elsewhere a copy carries the count."""
+        if "x-delivery-count" in delivery.headers:
+            self.requeue(delivery)
+        else:
+            self._replace(delivery, delivery.queue, {**delivery.headers, "x-taskyard-deliveries": deliveries})
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """Publish a copy to the bucket of its delay, then acknowledge."""
+        from time import time
+
+        bucket = bucket_for(delivery.queue, max(due - time(), 1.0))
+        # Declared on each publish: that restarts its x-expires, so it outlives every message in it.
+        self._copies().queue_declare(
+            queue=bucket.name, durable=True, auto_delete=False, arguments=bucket.arguments
+        )
+        self._replace(delivery, bucket.name, delivery.headers)
+
+    def _replace(
+        self,
+        delivery: Delivery,
+        routing_key: str,
+        headers: dict[str, Any],
+        copied: Collection[str] = _COPIED,
+    ) -> None:
+        """Publish a copy; the original is acknowledged when RabbitMQ has confirmed it."""
+        channel = self._copies()
+        properties = {name: delivery.properties[name] for name in copied if name in delivery.properties}
+        message = channel.prepare_message(
+            delivery.body,
+            priority=delivery.properties.get("priority"),
+            content_type=delivery.content_type,
+            content_encoding=delivery.content_encoding,
+            headers={name: value for name, value in headers.items() if name != "x-death"},
+            properties=properties,
+        )
+        channel.basic_publish(message, exchange="", routing_key=routing_key)
+        self._sequence += 1
+        self._unconfirmed[self._sequence] = delivery.tag
+
+    def _copies(self) -> Any:
+        if self._publisher is None:
+            channel = self._publisher = self.connection.channel()
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._confirmed)
+            channel.events["basic_nack"].add(self._refused)
+        return self._publisher
+
+    def _confirmed(self, sequence: int, multiple: bool) -> None:
+        for tag in self._answered(sequence, multiple):
+            if tag in self._to_reject:
+                self._to_reject.discard(tag)
+                self._window.forget(tag)
+                self._rejected_tags.append(tag)
+            else:
+                self._window.done(tag)
+
+    def _refused(self, sequence: int, multiple: bool) -> None:
+        for tag in self._answered(sequence, multiple):
+            logger.warning("RabbitMQ refused a copy of message %s, which goes back to its queue", tag)
+            self._to_reject.discard(tag)
+            self._window.forget(tag)
+            self._refused_tags.append(tag)
+
+    def _answered(self, sequence: int, multiple: bool) -> list[int]:
+        if not multiple:
+            tag = self._unconfirmed.pop(sequence, None)
+            return [] if tag is None else [tag]
+        return [self._unconfirmed.pop(each) for each in list(self._unconfirmed) if each <= sequence]
+
+    def _reject_replaced(self) -> None:
+        while self._refused_tags:
+            self.channel.basic_reject(self._refused_tags.pop(), requeue=True)
+        while self._rejected_tags:
+            self.channel.basic_reject(self._rejected_tags.pop(), requeue=False)
+
+    def settled_everything(self) -> bool:
+        """Whether all copies are confirmed."""
+        return not self._unconfirmed
