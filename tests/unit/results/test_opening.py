@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,22 @@ def test_other_errors_may_count_as_a_lost_connection(caplog: pytest.LogCaptureFi
     assert "<class 'int'>" in caplog.text
     one = opened("redis://h", result_backend_transport_options={"additional_connection_errors": OwnError})
     assert one.connection_errors[-1] is OwnError
+
+
+@pytest.mark.parametrize(
+    "url", ["db+sqlite:///results.db", "cache+memcached://h:1/", "redis://h/1", "memory://"]
+)
+def test_a_pickled_store_opens_again_for_the_current_app(url: str) -> None:
+    app = App("x", broker="memory://", backend=url, set_as_current=True)
+    again = pickle.loads(pickle.dumps(app.backend))
+    assert (type(again), again.url) == (type(app.backend), app.backend.url)
+    assert again.app is app
+
+
+def test_memcached_is_asked_again_where_the_options_say_so() -> None:
+    options = {"retry_attempts": 3, "retry_delay": 0.01, "behaviors": {}}
+    client = opened("cache+memcached://127.0.0.1:1/", cache_backend_options=options).client
+    assert type(client).__name__ == "RetryingClient"
+    assert client._attempts == 3
+    client = opened("cache+memcached://127.0.0.1:1/").client
+    assert type(client).__name__ == "PooledClient"

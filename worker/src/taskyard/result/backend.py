@@ -264,14 +264,14 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
         """A task is about to be sent."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.url,)
+        return _reopen, (type(self), self.url)
 
 
-def _reopen(url: str | None) -> Backend:
+def _reopen(kind: type[Backend], url: str | None) -> Backend:
     """An unpickled store belongs to the current app."""
     from taskyard.result.tuples import app_of
 
-    return open_backend(app_of(None), url)
+    return kind(app=app_of(None), url=url)
 
 
 def seconds_of(expires: float | timedelta | None) -> float | None:

@@ -23,11 +23,22 @@ _LONGEST_LIFE = 30 * 24 * 3600
 #: Names that Celery has for the one client that there is.
 _MEMCACHED = ("memcached", "memcache", "pymemcache", "pylibmc")
 #: Options of pylibmc that have no meaning for pymemcache.
-_FOREIGN_OPTIONS = ("behaviors", "binary", "retry_attempts", "retry_delay", "retry_for", "do_not_retry_for")
+_FOREIGN_OPTIONS = ("behaviors", "binary")
+#: Options of pymemcache's client that tries again.
+_OF_RETRIES = {
+    "retry_attempts": "attempts",
+    "retry_delay": "retry_delay",
+    "retry_for": "retry_for",
+    "do_not_retry_for": "do_not_retry_for",
+}
 
 
-def CacheBackend(app: App, url: str | None = None, **options: Any) -> KeyValueBackend:  # noqa: N802
+def CacheBackend(  # noqa: N802
+    app: App, expires: Any = None, backend: str | None = None, url: str | None = None, **options: Any
+) -> KeyValueBackend:
     """The store that the part after cache+ names."""
+    options["expires"] = expires
+    url = url or backend
     if not url or "://" not in url:
         url = app.conf.cache_backend or ""
     scheme = url.removeprefix("cache+").partition("://")[0]
@@ -74,9 +85,11 @@ class MemcachedBackend(KeyValueBackend):
         try:
             from pymemcache.client.base import PooledClient
             from pymemcache.client.hash import HashClient
+            from pymemcache.client.retrying import RetryingClient
         except ImportError:
             raise needs_extra("memcached", "pymemcache") from None
-        given = self.app.conf.cache_backend_options
+        given = dict(self.app.conf.cache_backend_options)
+        retries = {ours: given.pop(name) for name, ours in _OF_RETRIES.items() if name in given}
         options = {
             "default_noreply": False,
             "connect_timeout": 5.0,
@@ -84,8 +97,10 @@ class MemcachedBackend(KeyValueBackend):
             **{name: value for name, value in given.items() if name not in _FOREIGN_OPTIONS},
         }
         if len(self.servers) > 1:
-            return HashClient(self.servers, use_pooling=True, **options)
-        return PooledClient(self.servers[0], **options)
+            client = HashClient(self.servers, use_pooling=True, **options)
+        else:
+            client = PooledClient(self.servers[0], **options)
+        return RetryingClient(client, **retries) if retries.get("attempts") else client
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
         """Lost connections."""

@@ -41,16 +41,29 @@ class DatabaseBackend(Backend):
 
     supports_native_join = True
 
-    def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        dburi: str | None = None,
+        engine_options: dict[str, Any] | None = None,
+        url: str | None = None,
+        engine_callback: Any = None,
+        *,
+        app: App,
+        **options: Any,
+    ) -> None:
         super().__init__(app, url, **options)
         conf = app.conf
+        self._engine_options = {**(conf.database_engine_options or {}), **(engine_options or {})}
+        self._engine_callback = _callback(engine_callback or conf.database_engine_callback)
+        url = dburi or url
         if not url or "://" not in url:
             url = conf.database_url
         if not url:
             raise ImproperlyConfigured("the result backend 'database' needs database_url, or db+<URL>")
         self.url = url
-        self.always_retry = True
-        if self.max_retries == float("inf"):
+        if not conf.value_set_for("result_backend_always_retry"):
+            self.always_retry = True
+        if not conf.value_set_for("result_backend_max_retries") or self.max_retries is None:
             self.max_retries = _MOST_RETRIES
         schemas, names = conf.database_table_schemas or {}, conf.database_table_names or {}
         metadata = MetaData()
@@ -81,7 +94,7 @@ class DatabaseBackend(Backend):
 
     def _open(self) -> Any:
         conf = self.app.conf
-        options = dict(conf.database_engine_options or {})
+        options = dict(self._engine_options)
         if conf.database_short_lived_sessions:
             options = {name: value for name, value in options.items() if not name.startswith("pool")}
             options["poolclass"] = NullPool
@@ -91,12 +104,8 @@ class DatabaseBackend(Backend):
             raise ImproperlyConfigured(
                 f"result backend {self.as_uri()!r} needs its driver: {error}; install it with pip"
             ) from None
-        callback = conf.database_engine_callback
-        if isinstance(callback, str):
-            module, _, name = callback.replace(":", ".").rpartition(".")
-            callback = getattr(import_module(module), name)
-        if callback is not None:
-            callback(engine)
+        if self._engine_callback is not None:
+            self._engine_callback(engine)
         return engine
 
     def _create_tables(self) -> None:
@@ -194,9 +203,11 @@ class DatabaseBackend(Backend):
                 row[name] = self._decode_stored(row[name])
         stamps = row.pop("stamps", None)
         if stamps is not None:
-            info = self.decode(stamps)
-            row["stamped_headers"] = info.get("stamped_headers")
-            row.update(info.get("stamps") or {})
+            try:
+                info = self.decode(stamps)
+                row.update({**info["stamps"], "stamped_headers": info["stamped_headers"]})
+            except Exception:  # the result is whole without them
+                logger.warning("the stamps of the result of %s cannot be read", row["task_id"])
         return self.meta_from_decoded(row)
 
     def _decode_stored(self, payload: Any) -> Any:
@@ -261,3 +272,12 @@ class DatabaseBackend(Backend):
                     connection.execute(delete(table).where(table.c.date_done < oldest))
 
         self._retrying(clean)
+
+
+def _callback(given: Any) -> Any:
+    if isinstance(given, str):
+        module, _, name = given.replace(":", ".").rpartition(".")
+        given = getattr(import_module(module), name)
+    if given is not None and not callable(given):
+        raise ImproperlyConfigured(f"database_engine_callback must be a function or its path, not {given!r}")
+    return given
