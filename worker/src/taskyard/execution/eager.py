@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,6 @@ from taskyard.result.states import FAILURE, IGNORED, REJECTED, RETRY, SUCCESS
 
 if TYPE_CHECKING:
     from taskyard.task import Task
-
-logger = logging.getLogger("taskyard.task")
 
 
 def apply_always(
@@ -116,7 +113,7 @@ def run_eagerly(
 
 
 class _Run:
-    """One eager run."""
+    """One eager run; what a hook raises is raised, for the sake of tests."""
 
     def __init__(self, task: Task[..., Any], request: Context) -> None:
         self.task = task
@@ -137,7 +134,7 @@ class _Run:
                     signals.task_prerun.send(sender=task, **names)
                 task.before_start(str(request.id), request.args, request.kwargs)
                 value = self._call()
-                self._succeeded(value)
+                self._record(value)
             except Exception as raised:
                 error = raised if isinstance(raised, TaskPredicate) else task.autoretry(raised)
                 if propagate and not isinstance(error, (Ignore, Reject)):
@@ -145,7 +142,10 @@ class _Run:
                         raise
                     raise error from raised
                 state, value, einfo = self._raised(error)
-            self._hook(task.after_return, state, value, request.id, request.args, request.kwargs, einfo)
+            else:
+                self._succeeded(value)
+            if state in (SUCCESS, FAILURE):
+                task.after_return(state, value, str(request.id), request.args, request.kwargs, einfo)
         finally:
             if signals.task_postrun:
                 signals.task_postrun.send(sender=task, retval=value, state=state, **names)
@@ -160,7 +160,7 @@ class _Run:
         value = (task if custom else task.run)(*request.args, **request.kwargs)
         return _awaited(value) if iscoroutine(value) else value
 
-    def _succeeded(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         task, request = self.task, self.request
         if request.callbacks:
             from taskyard.canvas import maybe_signature
@@ -170,7 +170,10 @@ class _Run:
                 signature.apply_async((value,), parent_id=request.id, root_id=request.root_id)
         if self.keeps_result:
             task.backend.mark_as_done(request.id, value, request=request)
-        self._hook(task.on_success, value, request.id, request.args, request.kwargs)
+
+    def _succeeded(self, value: Any) -> None:
+        task, request = self.task, self.request
+        task.on_success(value, str(request.id), request.args, request.kwargs)
         if signals.task_success:
             signals.task_success.send(sender=task, result=value)
 
@@ -184,7 +187,7 @@ class _Run:
         if isinstance(error, Retry):
             if self.keeps_error:
                 task.backend.mark_as_retry(request.id, error.exc, einfo.traceback, request=request)
-            self._hook(task.on_retry, error.exc, request.id, request.args, request.kwargs, einfo)
+            task.on_retry(error.exc, str(request.id), request.args, request.kwargs, einfo)
             if signals.task_retry:
                 signals.task_retry.send(sender=task, request=request, reason=error, einfo=einfo)
             return RETRY, error, einfo
@@ -194,7 +197,7 @@ class _Run:
             )
         if request.errbacks:
             call_errbacks(task.app, request, error, einfo.traceback)
-        self._hook(task.on_failure, error, request.id, request.args, request.kwargs, einfo)
+        task.on_failure(error, str(request.id), request.args, request.kwargs, einfo)
         if signals.task_failure:
             signals.task_failure.send(
                 sender=task,
@@ -206,12 +209,6 @@ class _Run:
                 einfo=einfo,
             )
         return FAILURE, error, einfo
-
-    def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        try:
-            hook(*args)
-        except Exception:
-            logger.exception("Hook %s failed", getattr(hook, "__qualname__", hook))
 
 
 def _awaited(body: Coroutine[Any, Any, Any]) -> Any:

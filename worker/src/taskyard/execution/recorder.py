@@ -46,6 +46,20 @@ class Recorder:
         self._here = store and not stored_by_parent(app.conf)
         self._extended = app.conf.result_extended
 
+    def is_done(self, job: Job) -> bool:
+        """Whether an earlier delivery of this message has succeeded (worker_deduplicate_successful_tasks).
+
+        What follows it was sent then: its result is stored after that.
+        """
+        try:
+            done = self._backend.get_state(job.id) == SUCCESS
+        except Exception as error:
+            logger.warning("Whether %s[%s] was done cannot be asked (%r): it runs", job.name, job.id, error)
+            return False
+        if done:
+            logger.info("Task already completed successfully: %s[%s] is not run again", job.name, job.id)
+        return bool(done)
+
     def tracks_start(self, task: Task[..., Any], request: Request) -> bool:
         """Whether the state STARTED is wanted."""
         tracks = task.track_started if task.track_started is not None else self._app.conf.task_track_started

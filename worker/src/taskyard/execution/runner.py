@@ -135,7 +135,7 @@ class Runner:
     def begin(self, job: Job) -> Attempt | Outcome:
         """Decode the message and find its task; an Outcome if there is nothing to call."""
         began = monotonic()
-        if self._skips_done and job.delivery_info.get("redelivered") and self._is_done(job):
+        if self._skips_done and job.delivery_info.get("redelivered") and self._recorder.is_done(job):
             return Outcome(job.seq, ACK, SUCCESS, [], 0.0)
         try:
             args, kwargs, embed = read_body(self._loads(job))
@@ -166,13 +166,6 @@ class Runner:
         except BaseException as error:
             return self.fail(attempt, error)
         return attempt
-
-    def _is_done(self, job: Job) -> bool:
-        """Whether an earlier delivery of this message has succeeded (worker_deduplicate_successful_tasks)."""
-        if self._app.backend.get_state(job.id) != SUCCESS:
-            return False
-        logger.info("Task already completed successfully: %s[%s] is not run again", job.name, job.id)
-        return True
 
     def waits_to_begin(self, job: Job) -> bool:
         """Whether `begin` may wait for a store."""
@@ -400,6 +393,8 @@ class Runner:
     def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
         try:
             hook(*args)
+        except Reject:
+            raise
         except Exception:
             logger.exception("Hook %s failed", getattr(hook, "__qualname__", hook))
 

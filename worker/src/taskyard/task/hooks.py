@@ -6,7 +6,10 @@ from typing import Any
 
 
 class Hooks:
-    """Mixed into Task; what its hooks raise is logged."""
+    """Mixed into Task.
+
+    What they raise is logged by a worker, but for Reject, which it heeds; `apply` raises it.
+    """
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Hook: the task is about to begin."""
