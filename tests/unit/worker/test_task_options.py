@@ -210,3 +210,12 @@ def test_a_hook_that_fails_does_not_fail_the_task(app: App, caplog: pytest.LogCa
     app.task(name="t", base=Broken)(lambda: 1)
     assert states(run(app)) == ["SUCCESS"]
     assert "Broken.on_success failed" in caplog.text
+
+
+def test_a_task_sees_its_messages_properties(app: App) -> None:
+    seen: list[Any] = []
+    app.task(name="t", bind=True)(lambda self: seen.append(self.request.properties))
+    run(app, events=True)
+    assert seen == [
+        {"delivery_mode": 2, "priority": 4, "delivery_info": {"exchange": "", "routing_key": "q"}},
+    ]

@@ -91,7 +91,7 @@ class Request:
         self.args = args
         self.kwargs = kwargs or {}
         self.embed = embed or {}
-        self.properties = properties or {}
+        self.sent_properties = properties or {}
         self.delivery_info = delivery_info or {}
         self.hostname = hostname
         self.called_directly = called_directly
@@ -141,14 +141,24 @@ class Request:
         return headers.get("root_id") or headers.get("id")
 
     @view
+    def properties(self) -> dict[str, Any]:
+        """The message's properties; of Celery's all but delivery_tag and body_encoding."""
+        sent = {name: value for name, value in self.sent_properties.items() if name != "events"}
+        info = self.delivery_info
+        if "routing_key" not in info:
+            return sent
+        place = {name: info.get(name) for name in ("exchange", "routing_key")}
+        return {"delivery_mode": 2, **sent, "priority": info.get("priority"), "delivery_info": place}
+
+    @view
     def correlation_id(self) -> str | None:
         """The property of that name."""
-        return self.properties.get("correlation_id")
+        return self.sent_properties.get("correlation_id")
 
     @view
     def reply_to(self) -> str | None:
         """The property of that name."""
-        return self.properties.get("reply_to")
+        return self.sent_properties.get("reply_to")
 
     @view
     def time_limit(self) -> float | None:

@@ -33,6 +33,8 @@ def job_of(held: Held, *, events: bool) -> Job:
     if not sent.keys() <= _TRANSPORTS_OWN:
         for name in sent.keys() - _TRANSPORTS_OWN:
             properties[name] = sent[name]
+    if sent.get("delivery_mode", 2) != 2:
+        properties["delivery_mode"] = sent["delivery_mode"]
     if events:
         properties["events"] = True
     return Job(
