@@ -92,7 +92,8 @@ class RabbitMQServer:
         """Send a signal to the Erlang machine (SIGSTOP freezes it with its connections open)."""
         assert self._process is not None
         for pid in _family(self._process.pid):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # the node starts a program now and then
+                os.kill(pid, number)
 
     def close(self) -> None:
         """Stop the node and its port mapper and remove what they wrote."""
@@ -152,7 +153,8 @@ def impatience(server: RabbitMQServer, consumer_timeout: float) -> Iterator[None
 def _family(pid: int) -> list[int]:
     """A process and those it started: the start script keeps a shell in front of the Erlang machine."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children = (task / "children").read_text().split()
-        found += [member for child in children for member in _family(int(child))]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children = (task / "children").read_text().split()
+            found += [member for child in children for member in _family(int(child))]
     return found

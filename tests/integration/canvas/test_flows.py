@@ -114,6 +114,7 @@ def test_children_and_parents(s: Any) -> None:
     assert result.get(timeout=WAIT) == [3, 4]
     first = result.parent
     assert isinstance(first, AsyncResult)
+    assert first.get(timeout=WAIT) == 2
     children: Any = first.children
     (child,) = children
     assert isinstance(child, GroupResult)

@@ -1,6 +1,7 @@
 """What the processes of test_processes.py do: `python hammer.py WORK URL FILE COUNT`."""
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -24,15 +25,25 @@ def add_one(limits: Limits, file: Path) -> None:
 
 
 def be_one_of_three(limits: Limits, file: Path) -> None:
+    """The first ones wait for each other, however late a process starts."""
     with limits.slot("three", 3, lease=30, wait=None):
         write(file, "in")
+        end = time.monotonic() + 20
+        while most(file.read_text().split()) < 3 and time.monotonic() < end:
+            time.sleep(0.01)
         time.sleep(0.01)
         write(file, "out")
 
 
+def most(lines: list[str]) -> int:
+    """The most that were inside at one moment."""
+    return max(itertools.accumulate(1 if line == "in" else -1 for line in lines))
+
+
 def in_turn(limits: Limits, file: Path) -> None:
+    asked = time.time()
     limits.rate("turns", 50, per=1, burst=5, wait=None)
-    write(file, str(time.time()))
+    write(file, f"{asked} {time.time()}")
 
 
 def first_of_all(limits: Limits, file: Path) -> None:
@@ -52,10 +63,10 @@ def hold_for_ever(limits: Limits, file: Path) -> None:
 
 
 def hold_long(limits: Limits, file: Path) -> None:
-    """Much longer than the lease."""
-    with limits.lock("sum", lease=6, wait=None) as lease:
+    """Longer than the lease."""
+    with limits.lock("sum", lease=8, wait=None) as lease:
         write(file.with_suffix(".held"), "held")
-        time.sleep(8)
+        time.sleep(9.5)
         write(file, "lost" if lease.lost else "kept")
         with contextlib.suppress(NotAdmitted), limits.lock("sum"):
             write(file, "stolen")

@@ -101,10 +101,10 @@ def test_a_share_that_does_not_come_back_blocks_nobody(store: Store) -> None:
 def test_a_bucket_gives_its_burst_and_then_one_after_the_other(store: Store) -> None:
     assert [store.take("k", 100, 3, f"t{n}", None) for n in range(3)] == [0, 0, 0]
     waits = [store.take("k", 100, 3, f"w{n}", None) for n in range(3)]
-    assert waits == pytest.approx([100, 200, 300], abs=5)
-    assert store.take("k", 100, 3, "w1", None) == pytest.approx(200, abs=5), "booked once"
-    assert store.take("k", 100, 3, "late", 1.0) == pytest.approx(400, abs=5)
-    assert store.take("k", 100, 3, "later", None) == pytest.approx(400, abs=5), "nothing was booked"
+    assert waits == pytest.approx([100, 200, 300], abs=40)
+    assert store.take("k", 100, 3, "w1", None) == pytest.approx(200, abs=40), "booked once"
+    assert store.take("k", 100, 3, "late", 1.0) == pytest.approx(400, abs=40)
+    assert store.take("k", 100, 3, "later", None) == pytest.approx(400, abs=40), "nothing was booked"
 
 
 def test_a_booked_token_is_there_in_time(store: Store) -> None:
@@ -118,10 +118,10 @@ def test_a_booked_token_is_there_in_time(store: Store) -> None:
 
 def test_a_rate_that_is_reached_says_when_to_come_again(store_url: str) -> None:
     limits = Limits(store_url)
-    limits.rate("k", 6, per=60)
+    limits.rate("k", 6, per=600)
     with pytest.raises(NotAdmitted, match="limit 'k' is reached") as raised:
-        limits.rate("k", 6, per=60, wait=1)
-    assert raised.value.retry_after == pytest.approx(10, abs=3)
+        limits.rate("k", 6, per=600, wait=1)
+    assert raised.value.retry_after == pytest.approx(100, abs=30)
 
 
 def test_a_store_that_is_away_is_named() -> None:

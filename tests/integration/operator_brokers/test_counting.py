@@ -47,7 +47,7 @@ class Polls:
     def watch(self, name: str, secret: str, queue: QueueWatch | None = None) -> None:
         self.poller.watch("shop", name, secret=secret, key="url", queue=queue or QueueWatch(name))
 
-    async def until(self, name: str, true: Callable[[Any], Any], seconds: float = 30.0) -> QueueSample:
+    async def until(self, name: str, true: Callable[[Any], Any], seconds: float = 60.0) -> QueueSample:
         deadline = time.monotonic() + seconds
         while True:
             sample = self.poller.sample("shop", name)
@@ -55,6 +55,13 @@ class Polls:
                 return sample
             assert time.monotonic() < deadline, f"{name}: {sample}"
             await asyncio.sleep(0.02)
+
+
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 def polling(scenario: Callable[[Polls], Any], settings: PollerSettings = QUICK) -> None:
@@ -94,20 +101,22 @@ def test_rabbitmq_counts_are_exact_and_statistics_follow(vhost: Vhost, rabbitmq_
                 channel.basic_publish_confirm(
                     amqp.Message("x", timestamp=int(time.time())), routing_key="email"
                 )
-                sample = await polls.until("email", ready(number), 5)
+                await polls.until("email", ready(number))
             channel.basic_publish_confirm(amqp.Message("x"), routing_key="email.dead")
             await polls.until("email", lambda it: it.depth.dead == 1)
             channel.basic_qos(0, 5, False)
             channel.basic_consume("email", callback=lambda message: None)
-            sample = await polls.until("email", ready(24), 5)
-            assert sample.depth is not None
-            assert sample.depth.consumers == 1
-            sample = await polls.until("email", lambda it: it.depth.unacknowledged == 5)
-            sample = await polls.until("email", lambda it: it.depth.publish_rate is not None)
-            assert sample.depth is not None
-            assert sample.depth.oldest_age is not None
+            await polls.until("email", lambda it: ready(24)(it) and it.depth.consumers == 1)
+            await polls.until("email", lambda it: it.depth.unacknowledged == 5)
+            await polls.until(
+                "email", lambda it: it.depth.publish_rate is not None and it.depth.oldest_age is not None
+            )
 
     polling(scenario)
+
+
+def connections(vhost: Vhost) -> int:
+    return len([each for each in vhost.api("GET", "connections") or [] if each["vhost"] == vhost.name])
 
 
 @pytest.mark.rabbitmq
@@ -129,13 +138,13 @@ def test_many_queues_of_a_broker_are_counted_in_one_go(vhost: Vhost, rabbitmq_ur
             channel.basic_publish_confirm(amqp.Message("x"), routing_key=names[-2])
             await polls.until(names[-2], ready(1))
             await polls.until(names[0], lambda it: it.depth.unacknowledged == 0)
-        assert len([c for c in vhost.api("GET", "connections") or [] if c["vhost"] == vhost.name]) <= 2
+            # The test's and the poller's; what the management API shows of them is some seconds old.
+            await until(lambda: 0 < connections(vhost) <= 2)
 
     polling(scenario)
 
 
 @pytest.mark.rabbitmq
-@pytest.mark.timeout(200)
 def test_a_broker_that_restarts_is_polled_again_and_counts_stay_known() -> None:
     server = RabbitMQServer(management=False)
 
@@ -155,9 +164,9 @@ def test_a_broker_that_restarts_is_polled_again_and_counts_stay_known() -> None:
         assert sample.depth == before.depth  # the last that was known, and said to be old
         polls.told.clear()
         await asyncio.to_thread(server.start)
-        sample = await polls.until("email", ready(1), 60)
+        sample = await polls.until("email", ready(1))
         assert sample.failures == 0
-        assert ("shop", "email") in polls.told
+        await until(lambda: ("shop", "email") in polls.told)
 
     with server:
         polling(scenario)
@@ -203,14 +212,14 @@ def test_brokers_that_hang_or_refuse_hold_up_nobody(
             asked = time.monotonic()
             await polls.until("good", partial(later, before.at))
             slowest = max(slowest, time.monotonic() - asked)
-        assert slowest < 1.0
+        assert slowest < QUICK.limit - 5
         sample = await polls.until("hanging", failed(QueueReason.UNREACHABLE))
         assert sample.depth is not None
-        await polls.until("frozen", failed(QueueReason.UNREACHABLE), 40)
+        await polls.until("frozen", failed(QueueReason.UNREACHABLE))
         os.kill(hanging.pid, signal.SIGCONT)
         frozen.signal(signal.SIGCONT)
         await polls.until("hanging", ready(0))
-        await polls.until("frozen", failed(QueueReason.QUEUE_NOT_FOUND), 60)
+        await polls.until("frozen", failed(QueueReason.QUEUE_NOT_FOUND))
 
     with hanging, frozen:
         try:
@@ -267,8 +276,7 @@ def test_what_is_told_and_what_not(redis_server: RedisServer) -> None:
         assert len(polls.told) == 1
         client.lpush("email", "x")
         await polls.until("email", ready(1))
-        await asyncio.sleep(0.5)
-        assert len(polls.told) >= 3  # work waits: each poll is worth a look
+        await until(lambda: len(polls.told) >= 3)  # work waits: each poll is worth a look
         client.close()
 
     polling(scenario)

@@ -68,10 +68,10 @@ def test_a_bare_celery_client_publishes_to_every_kind(
     async def scenario(broker: Any) -> None:
         assert await broker.ensure(plan(spec)) == EnsureResult(created=True)
         publish(vhost.url)
-        assert (await depth(broker, None)).ready == 1
+        await wait_for(broker, lambda it: it.ready == 1, dead=None)
         assert await broker.ensure(plan(spec)) == EnsureResult()
         publish(vhost.url)
-        assert (await depth(broker, None)).ready == 2
+        await wait_for(broker, lambda it: it.ready == 2, dead=None)
 
     on_broker(rabbitmq_url, scenario)
 
@@ -89,7 +89,7 @@ def test_what_changes_the_declaration_needs_the_client_configured_as_the_plan_sa
         (words,) = plan(spec).clients
         assert words.startswith(f"{name} = " + json.dumps(value))
         publish(vhost.url, **settings)
-        assert (await depth(broker)).ready == 1
+        await wait_for(broker, lambda it: it.ready == 1)
         with pytest.raises(amqp.PreconditionFailed):
             publish(vhost.url)
 
@@ -109,7 +109,7 @@ def test_bindings_feed_the_queue(vhost: Vhost, rabbitmq_url: dict[str, str], on_
                 ("tasks", "other"),
             ]:
                 channel.basic_publish_confirm(amqp.Message("x"), exchange=exchange, routing_key=key)
-        assert (await depth(broker)).ready == 4
+        await wait_for(broker, lambda it: it.ready == 4)
 
     on_broker(rabbitmq_url, scenario)
 
@@ -132,12 +132,15 @@ def test_a_rejected_message_is_a_dead_letter(
 def test_an_expired_message_is_a_dead_letter_and_dead_letters_expire(
     vhost: Vhost, rabbitmq_url: dict[str, str], on_broker: Any
 ) -> None:
-    spec = {"messageTTL": "1s", "deadLetter": {"messageTTL": "2s"}}
-
     async def scenario(broker: Any) -> None:
-        await broker.ensure(plan(spec))
+        await broker.ensure(plan({"messageTTL": "1s", "deadLetter": {"messageTTL": "1h"}}))
         publish(vhost.url)
         await wait_for(broker, lambda it: (it.ready, it.dead) == (0, 1))
+        await broker.ensure(plan({"messageTTL": "1s", "deadLetter": {"messageTTL": "1s"}}))
+        with vhost.connect() as connection:
+            channel = connection.channel()
+            channel.queue_purge("email.dead")
+            channel.basic_publish_confirm(amqp.Message("x"), routing_key="email.dead")
         await wait_for(broker, lambda it: it.dead == 0)
 
     on_broker(rabbitmq_url, scenario)
@@ -150,12 +153,9 @@ def test_a_full_queue_refuses_by_default(
     async def scenario(broker: Any) -> None:
         await broker.ensure(plan({"maxLength": 2, "type": kind}))
         refused = flood(vhost, 8)
-        found = await depth(broker)
         # A quorum queue notices a little late.
-        assert refused >= 1
-        assert found.ready == 8 - refused
-        assert found.ready == 2 or kind == "quorum"
-        assert found.dead == 0
+        assert refused == 6 or (kind == "quorum" and refused >= 1)
+        await wait_for(broker, lambda it: (it.ready, it.dead) == (8 - refused, 0))
 
     on_broker(rabbitmq_url, scenario)
 
@@ -184,7 +184,7 @@ def test_a_quorum_queue_delivers_no_more_often_than_max_deliveries(
         seen = 0
         with vhost.connect() as connection:
             channel = connection.channel()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while (await depth(broker)).dead == 0 and time.monotonic() < deadline:
                 message = channel.basic_get("email")
                 if message is not None:
@@ -230,13 +230,17 @@ def test_policies_touch_no_queue_with_a_similar_name(
     on_broker(rabbitmq_url, scenario)
     with vhost.connect() as connection:
         channel = connection.channel()
-        for name in ("a.b", "a-b", "a.b.c"):
-            channel.basic_publish(amqp.Message("x"), routing_key=name)
-        time.sleep(2)
-        left = {
-            name: channel.queue_declare(name, passive=True).message_count for name in ("a.b", "a-b", "a.b.c")
-        }
-    assert left == {"a.b": 0, "a-b": 1, "a.b.c": 1}
+        for name in ("a-b", "a.b.c", "a.b"):
+            channel.basic_publish_confirm(amqp.Message("x"), routing_key=name)
+
+        def left(name: str) -> int:
+            return int(channel.queue_declare(name, passive=True).message_count)
+
+        deadline = time.monotonic() + 60
+        while left("a.b"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (left("a-b"), left("a.b.c")) == (1, 1)  # they came first and would be gone
 
 
 @pytest.mark.parametrize("name", ["büro", "a+b(c)*", "x/y:z#1", 'quo"te', "back\\slash", "%2F"])
@@ -246,7 +250,7 @@ def test_odd_names_work(name: str, vhost: Vhost, rabbitmq_url: dict[str, str], o
         with vhost.connect() as connection:
             channel = connection.channel()
             channel.basic_publish_confirm(amqp.Message("x"), routing_key=name)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             found = (await broker.depths([QueueWatch(name, f"{name}.dead")]))[name]
             if found.dead == 1 and found.unacknowledged is not None:
@@ -272,11 +276,11 @@ def flood(vhost: Vhost, count: int) -> int:
     return refused
 
 
-async def wait_for(broker: Any, true: Any, seconds: float = 15.0) -> Any:
+async def wait_for(broker: Any, true: Any, seconds: float = 60.0, dead: str | None = "email.dead") -> Any:
     """Two queues are counted one after the other: a message on its way between them may count in both."""
     deadline = time.monotonic() + seconds
     while True:
-        found = await depth(broker)
+        found = await depth(broker, dead)
         if true(found):
             return found
         assert time.monotonic() < deadline, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -39,10 +40,15 @@ def freeze(pid: int) -> None:
     """
     os.kill(pid, signal.SIGSTOP)
     threads = Path(f"/proc/{pid}/task")
-    wait_until(
-        lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat")),
-        what=f"all threads of {pid} stopped",
-    )
+
+    def stopped() -> bool:
+        try:
+            texts = [stat.read_text() for stat in threads.glob("*/stat")]
+        except OSError:
+            return False  # a thread ended meanwhile
+        return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
+
+    wait_until(stopped, what=f"all threads of {pid} stopped")
 
 
 @dataclass
@@ -118,11 +124,12 @@ class WorkerProcess:
             f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers
         )
         try:
-            with urllib.request.urlopen(request, timeout=90) as answer:
-                status, body = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, body = error.code, error.read()
-        except OSError:
+            try:
+                with urllib.request.urlopen(request, timeout=90) as answer:
+                    status, body = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, body = error.code, error.read()
+        except (OSError, http.client.HTTPException):
             return 0, {}
         try:
             return status, json.loads(body)
@@ -143,6 +150,10 @@ class WorkerProcess:
         assert status == 200, state
         assert isinstance(state, dict)
         return state
+
+    def open_gate(self) -> None:
+        """Let the tasks that wait go on, and those that begin not wait at all."""
+        Path(f"{self.record}-gate").touch()
 
     def ran(self) -> list[str]:
         return self.record.read_text().splitlines() if self.record.exists() else []

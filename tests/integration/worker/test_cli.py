@@ -101,8 +101,9 @@ def test_one_file_and_no_server(tmp_path: Path) -> None:
     try:
         code = "from tasks import hello; hello.delay('world')"
         subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True, timeout=60)
-        wait_until((tmp_path / "greeting").exists, what="the greeting")
-        assert (tmp_path / "greeting").read_text() == "hello world"
+        greeting = tmp_path / "greeting"
+        wait_until(lambda: greeting.exists() and greeting.read_text() == "hello world", what="the greeting")
     finally:
         worker.terminate()
-        assert worker.wait(30) == 0
+        code_of_end = worker.wait(60)
+    assert code_of_end == 0

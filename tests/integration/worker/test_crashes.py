@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -54,12 +56,15 @@ def test_a_task_that_always_kills_its_process_ends_as_a_failure(
 
 
 def test_kill_9_of_children_under_load(broker: Broker, client: App, start_worker: StartWorker) -> None:
-    worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
+    # However often the same message is hit.
+    endless = {"TASKYARD_DEAD_LETTERS": '{"*": {"maxDeliveries": 0}}'}
+    worker = start_worker(broker, "-c", "2", "--loglevel", "warning", environment=endless)
     names = [f"n{number}" for number in range(1500)]
     send(client, names[:500])
     for start in range(500, 1500, 100):
         for child in worker.children()[:1]:
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         send(client, names[start : start + 100])
         time.sleep(0.05)
     wait_until(lambda: len(worker.count()) == len(names), what="all tasks")
@@ -98,7 +103,7 @@ def test_a_worker_that_was_taken_for_lost_does_not_overwrite_the_later_result(
     second = start_worker(redis_broker, "-c", "1", environment=environment)
     with pytest.raises(ValueError, match="the later run"):
         result.get(timeout=60)
-    Path(f"{first.record}-gate").touch()
+    first.open_gate()
     first.signal(signal.SIGCONT)
     wait_until(lambda: "after their lease was lost" in first.text(), what="the first's result")
     wait_until(lambda: first.state()["held"] == second.state()["held"] == 0, what="nothing held")
@@ -114,6 +119,7 @@ def test_rabbitmq_cuts_the_connections_under_load(
     names = [f"n{number}" for number in range(300)]
     client.send_task("jobs.begin_and_mark", ("long", 4.0), ignore_result=True)
     send(client, names, 0.01)
+    client.hang_up()  # what is still on its way would be lost with the connection
     wait_until(lambda: len(worker.ran()) > 10, what="some tasks")
     for _ in range(3):
         time.sleep(0.5)
@@ -121,11 +127,9 @@ def test_rabbitmq_cuts_the_connections_under_load(
     wait_until(lambda: len(worker.count()) == len(names) + 2, what="all tasks")
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
     assert worker.count()["begin long"] == 1, "a running task's redelivery must not run"
+    wait_until(lambda: amqp_messages(vhost) == 0, what="nothing left")
     doubles = sum(worker.count().values()) - len(names) - 2
     assert doubles == 0
-    client.producer.close()
-    time.sleep(0.5)
-    assert amqp_messages(amqp_broker, "celery") == 0
 
 
 def test_rabbitmq_closes_the_channel_because_a_task_takes_so_long(
@@ -134,22 +138,21 @@ def test_rabbitmq_closes_the_channel_because_a_task_takes_so_long(
     client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
     with impatience(vhost.server, consumer_timeout=1.0):
         worker = start_worker(amqp_broker, "-c", "2")
-        long = client.send_task("jobs.begin_and_mark", ("long", 3.0))
+        long = client.send_task("jobs.begin_and_mark", ("long", 120.0))
         wait_until(lambda: "not run twice" in worker.text(), what="the redelivery")
-        assert client.send_task("jobs.add", (1, 1)).get(timeout=30) == 2
-        long.get(timeout=30)
-    wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+        assert client.send_task("jobs.add", (1, 1)).get(timeout=60) == 2
+        worker.open_gate()
+        long.get(timeout=60)
+    wait_until(lambda: worker.state()["held"] == 0 and amqp_messages(vhost) == 0, what="nothing left")
     assert worker.count()["begin long"] == 1
     assert worker.stop() == 0
-    assert amqp_messages(amqp_broker, "celery") == 0
 
 
-def amqp_messages(broker: Broker, queue: str) -> int:
-    from kombu import Connection
-
-    with Connection(broker.url) as connection:
-        count: int = connection.default_channel.queue_declare(queue, passive=True).message_count
-    return count
+def amqp_messages(vhost: Vhost, queue: str = "celery") -> int:
+    """How many there are, with those that are not yet acknowledged."""
+    listed = vhost.server.ctl("list_queues", "--vhost", vhost.name, "name", "messages")
+    counts = dict(line.split("\t") for line in listed.splitlines() if "\t" in line)
+    return int(counts[queue])
 
 
 @pytest.mark.redis
@@ -164,16 +167,12 @@ def test_redis_restarts_under_load(start_worker: StartWorker, tmp_path: Path) ->
         wait_until(lambda: len(worker.ran()) > 10, what="some tasks")
         for _ in range(2):
             server.stop()
-            wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
-            assert (
-                "cannot connect" in worker.get("/readyz")[1]["reason"]
-                or "lost" in worker.get("/readyz")[1]["reason"]
-            )
+            wait_until(lambda: re.search("cannot connect|lost", str(worker.get("/readyz"))), what="not ready")
             assert worker.get("/healthz")[0] == 200
             server.start()
             wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready again")
         wait_until(lambda: len(worker.count()) == len(names) + 2, what="all tasks")
-        assert long.get(timeout=30) is None
+        assert long.get(timeout=60) is None
         wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
         assert worker.count()["begin long"] == 1
         assert sum(worker.count().values()) == len(names) + 2
@@ -210,8 +209,7 @@ def test_a_worker_waits_for_its_broker(
     try:
         broker = Broker("redis", server.url, server.url)
         worker = start_worker(broker, ready=False)
-        wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
-        wait_until(lambda: "Connection refused" in worker.get("/readyz")[1]["reason"], what="the reason")
+        wait_until(lambda: "Connection refused" in str(worker.get("/readyz")), what="the reason")
         server.start()
         wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready")
         wrong = Broker("redis", server.url.replace("right", "geheim"), "")

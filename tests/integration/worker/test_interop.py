@@ -57,7 +57,7 @@ def test_exceptions_arrive_as_themselves_with_their_traceback(
         celery_client.send_task("jobs.nowhere").get(timeout=WAIT)
     with pytest.raises(SystemExit):
         celery_client.send_task("jobs.leave").get(timeout=WAIT, propagate=True)
-    assert len(worker.children()) == 2
+    wait_until(lambda: len(worker.children()) == 2, what="both children")
 
 
 def test_retries_keep_the_id_and_end_in_success(
@@ -89,6 +89,7 @@ def test_a_chain_made_by_celery_runs_through(
     result = chain.apply_async()
     assert result.get(timeout=WAIT) == 113
     assert result.parent.get(timeout=WAIT) == 13
+    assert result.parent.parent.get(timeout=WAIT) == 3
     assert result.parent.parent.children[0].id == result.parent.id
 
 
@@ -141,9 +142,10 @@ def test_a_started_task_says_where(
     broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker)
-    result = celery_client.send_task("jobs.tracked", (1.0,))
+    result = celery_client.send_task("jobs.tracked", (120.0,))
     wait_until(lambda: result.state == "STARTED", what="STARTED")
     assert result.info["pid"] in worker.children()
+    worker.open_gate()
     assert result.get(timeout=WAIT) == "done"
 
 
@@ -208,7 +210,7 @@ def test_our_client_with_a_celery_worker(broker: Broker, client: App, tmp_path: 
         with pytest.raises(Exception, match="expired"):
             expired.get(timeout=WAIT)
     finally:
-        celery_worker.terminate()
+        celery_worker.kill()
         celery_worker.wait(30)
 
 

@@ -24,7 +24,7 @@ def test_drain_under_load_lets_nothing_begin_afterwards(
 ) -> None:
     worker = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(600)]
-    send(client, names, 0.005)
+    send(client, names, 0.05)
     wait_until(lambda: len(worker.ran()) > 20, what="some tasks")
     state = worker.drain()
     assert state["state"] in ("draining", "drained")
@@ -37,6 +37,7 @@ def test_drain_under_load_lets_nothing_begin_afterwards(
     assert len(worker.ran()) == begun < len(names)
     assert worker.get("/readyz")[0] == 200
     assert worker.drain()["state"] == "drained"
+    worker.open_gate()
     assert worker.resume()["consuming"]
     wait_until(lambda: len(worker.ran()) >= len(names), what="all tasks")
     time.sleep(0.3)
@@ -47,15 +48,15 @@ def test_a_drained_worker_s_messages_go_to_another_one(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:
     first = start_worker(broker, "-c", "2", "--prefetch-multiplier", "8")
-    send(client, [f"n{number}" for number in range(20)], 0.4)
+    send(client, [f"n{number}" for number in range(20)], 120.0)
     wait_until(lambda: first.state()["held"] >= 4, what="prefetched messages")
     state = first.drain()
     assert state["held"] <= 2
+    first.open_gate()
     second = start_worker(broker, "-c", "4")
-    wait_until(lambda: len(second.ran()) == 20, what="all tasks")
-    assert set(second.count().values()) == {1}
-    assert first.state()["finished"] <= 2
+    wait_until(lambda: first.state()["finished"] + second.state()["finished"] == 20, what="all tasks")
     assert second.state()["finished"] >= 18
+    assert second.count() == {f"n{number}": 1 for number in range(20)}
 
 
 def test_many_drains_and_resumes_lose_and_double_nothing(
@@ -66,7 +67,8 @@ def test_many_drains_and_resumes_lose_and_double_nothing(
     stop = Event()
 
     def flip() -> None:
-        while not stop.is_set():
+        end = time.monotonic() + 30
+        while not stop.is_set() and time.monotonic() < end:
             worker.drain()
             worker.resume()
 
@@ -87,11 +89,12 @@ def test_sigterm_under_load_runs_each_task_once(
 ) -> None:
     first = start_worker(broker, "-c", "2", "--loglevel", "warning")
     names = [f"n{number}" for number in range(400)]
-    send(client, names, 0.002)
-    wait_until(lambda: len(first.ran()) > 50, what="some tasks")
+    send(client, names, 0.05)
+    wait_until(lambda: len(first.ran()) > 20, what="some tasks")
     assert first.stop() == 0
     some = len(first.ran())
     assert some < len(names)
+    first.open_gate()
     second = start_worker(broker, "-c", "2", "--loglevel", "warning")
     wait_until(lambda: len(second.ran()) >= len(names), what="all tasks")
     time.sleep(0.3)
@@ -102,24 +105,25 @@ def test_sigterm_waits_for_what_runs(
     broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker)
-    running = celery_client.send_task("jobs.begin_and_mark", ("long", 1.0))
+    running = celery_client.send_task("jobs.begin_and_mark", ("long", 120.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
     worker.signal(signal.SIGTERM)
     wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
     assert worker.request("POST", "/drain")[0] == 409
     assert worker.state()["state"] == "stopping"
+    worker.open_gate()
     assert worker.wait() == 0
     assert worker.ran() == ["begin long", "end long"]
-    assert running.get(timeout=5) is None
+    assert running.get(timeout=60) is None
 
 
 def test_the_grace_period_ends_in_a_requeue(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, environment={"TASKYARD_GRACE_SECONDS": "2"})
-    client.send_task("jobs.begin_and_mark", ("long", 30.0))
+    client.send_task("jobs.begin_and_mark", ("long", 300.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
     started = time.monotonic()
     assert worker.stop() == 0
-    assert 1.5 < time.monotonic() - started < 15
+    assert time.monotonic() - started > 1.5
     second = start_worker(broker)
     wait_until(lambda: second.count()["begin long"] == 2, what="the second run")
     second.signal(signal.SIGQUIT)
@@ -131,17 +135,17 @@ def test_a_second_sigterm_ends_at_once_and_gives_everything_back(
 ) -> None:
     worker = start_worker(broker)
     children = worker.children()
-    client.send_task("jobs.begin_and_mark", ("long", 60.0))
+    client.send_task("jobs.begin_and_mark", ("long", 300.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
     worker.signal(signal.SIGTERM)
     wait_until(lambda: worker.state()["state"] == "stopping", what="stopping")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait() == 0
     assert len(children) == 2
     second = start_worker(broker)
     wait_until(lambda: second.count()["begin long"] == 2, what="the second run")
     second.signal(signal.SIGQUIT)
-    assert second.wait(30) == 0
+    assert second.wait() == 0
 
 
 def test_starting_drained(broker: Broker, client: App, start_worker: StartWorker, tmp_path: Path) -> None:
@@ -163,32 +167,33 @@ def test_sigint_in_a_terminal_does_not_reach_the_children(
     broker: Broker, client: App, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker)
-    client.send_task("jobs.begin_and_mark", ("long", 1.0))
+    client.send_task("jobs.begin_and_mark", ("long", 120.0))
     wait_until(lambda: "begin long" in worker.ran(), what="the long task")
     for child in worker.children():
         os.kill(child, signal.SIGINT)
         os.kill(child, signal.SIGTERM)
     worker.signal(signal.SIGINT)
-    assert worker.wait(30) == 0
+    wait_until(lambda: worker.state()["state"] == "stopping", what="stopping")
+    worker.open_gate()
+    assert worker.wait() == 0
     assert worker.ran() == ["begin long", "end long"]
 
 
-def test_an_idle_worker_stops_quickly(broker: Broker, start_worker: StartWorker) -> None:
-    worker = start_worker(broker)
-    started = time.monotonic()
+def test_an_idle_worker_does_not_wait_for_the_grace_period(broker: Broker, start_worker: StartWorker) -> None:
+    worker = start_worker(broker, environment={"TASKYARD_GRACE_SECONDS": "600"})
     assert worker.stop() == 0
-    assert time.monotonic() - started < 5
 
 
 def test_the_solo_pool_drains_and_stops_too(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker, "-P", "solo")
-    send(client, [f"n{number}" for number in range(20)], 0.05)
-    wait_until(lambda: len(worker.ran()) > 3, what="some tasks")
+    send(client, [f"n{number}" for number in range(20)], 0.4)
+    wait_until(lambda: len(worker.ran()) > 2, what="some tasks")
     worker.drain()
     wait_until(lambda: worker.state()["state"] == "drained", what="drained")
     done = len(worker.ran())
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert len(worker.ran()) == done < 20
+    worker.open_gate()
     worker.resume()
     wait_until(lambda: len(worker.ran()) == 20, what="all tasks")
     assert worker.stop() == 0

@@ -93,10 +93,10 @@ def test_the_corpus(broker: Broker, client: App, start_worker: StartWorker) -> N
         text = worker.request("GET", "/metrics")[1]
         return int(text.split("\ntaskyard_worker_malformed_messages_total ")[1].split()[0])
 
-    wait_until(lambda: malformed() >= total, timeout=20, what="all malformed messages")
+    wait_until(lambda: malformed() >= total, what="all malformed messages")
     assert malformed() == total
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
-    assert client.send_task("jobs.add", (2, 2)).get(timeout=30) == 4
+    assert client.send_task("jobs.add", (2, 2)).get(timeout=60) == 4
     assert worker.children() == children
     assert "Traceback" not in worker.text()
     lines = [line for line in worker.text().splitlines() if "goes to the dead letters" in line]
@@ -108,7 +108,7 @@ def test_the_corpus(broker: Broker, client: App, start_worker: StartWorker) -> N
         dead = [json.loads(text) for text in store.lrange("celery.dead", 0, -1)]
         assert len(dead) == total
         assert all(each["headers"]["x-taskyard-death"]["reason"] for each in dead)
-        assert store.hlen("unacked") == 0
+        wait_until(lambda: store.hlen("unacked") == 0, what="nothing unacknowledged")
 
 
 @pytest.mark.redis
@@ -121,7 +121,7 @@ def test_redis_lists_can_hold_anything(redis_broker: Broker, start_worker: Start
         store.lpush("celery", text)
     wait_until(lambda: store.llen("celery.dead") == 7, what="seven dead letters")
     client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
-    assert client.send_task("jobs.add", (2, 2)).get(timeout=30) == 4
+    assert client.send_task("jobs.add", (2, 2)).get(timeout=60) == 4
     assert "Traceback" not in worker.text()
 
 
@@ -142,9 +142,9 @@ def test_a_queue_of_any_kind_is_taken_as_it_is(amqp_broker: Broker, start_worker
     client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
     for queue in ("q-quorum", "q-short", "q-dlx"):
         results = [client.send_task("jobs.add", (n, n), queue=queue) for n in range(50)]
-        assert [result.get(timeout=30) for result in results] == [2 * n for n in range(50)]
-        assert client.send_task("jobs.add", (1, 1), queue=queue, countdown=2.5).get(timeout=30) == 2
-        assert client.send_task("jobs.die_once", (queue,), queue=queue).get(timeout=30) == "survived"
+        assert [result.get(timeout=60) for result in results] == [2 * n for n in range(50)]
+        assert client.send_task("jobs.add", (1, 1), queue=queue, countdown=2.5).get(timeout=60) == 2
+        assert client.send_task("jobs.die_once", (queue,), queue=queue).get(timeout=60) == "survived"
     bad = client.send_task("jobs.nowhere", queue="q-dlx")
     with Connection(amqp_broker.url) as connection:
         channel = connection.channel()
@@ -152,7 +152,7 @@ def test_a_queue_of_any_kind_is_taken_as_it_is(amqp_broker: Broker, start_worker
     assert message.headers["id"] == bad.id
     worker.drain()
     worker.resume()
-    assert client.send_task("jobs.add", (3, 3), queue="q-quorum").get(timeout=30) == 6
+    assert client.send_task("jobs.add", (3, 3), queue="q-quorum").get(timeout=60) == 6
     assert worker.stop() == 0
 
 
@@ -181,5 +181,5 @@ def test_classic_queues_have_a_delivery_limit(
         worker.wait()
     worker = start_worker(amqp_broker, environment=environment)
     with pytest.raises(WorkerLostError, match="2 times"):
-        result.get(timeout=30)
+        result.get(timeout=60)
     assert worker.count()["begin poison"] == 2

@@ -21,23 +21,24 @@ def test_a_countdown_is_kept_in_the_broker_and_in_time(
 ) -> None:
     worker = start_worker(broker)
     started = time.monotonic()
-    result = celery_client.send_task("jobs.add", (1, 2), countdown=3.3)
-    time.sleep(1.0)
-    assert worker.state()["held"] == 0, "nothing is parked in the worker"
+    result = celery_client.send_task("jobs.add", (1, 2), countdown=2.3)
+    celery_client.send_task("jobs.add", (1, 2), countdown=600)
     assert result.get(timeout=WAIT) == 3
-    assert 3.2 < time.monotonic() - started < 20
+    assert 2.2 < time.monotonic() - started < 20
+    wait_until(lambda: worker.state()["held"] == 0, what="nothing parked in the worker")
 
 
 def test_many_delayed_tasks_hold_no_slot(
     broker: Broker, celery_client: celery.Celery, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker, "-c", "1")
-    eta = datetime.now(UTC) + timedelta(seconds=6)
-    late = [celery_client.send_task("jobs.add", (n, 0), eta=eta) for n in range(30)]
+    for n in range(30):
+        celery_client.send_task("jobs.add", (n, 0), countdown=600)
     for n in range(5):
-        assert celery_client.send_task("jobs.add", (n, 1)).get(timeout=5) == n + 1
-    assert datetime.now(UTC) < eta, "too slow a machine for this test"
+        assert celery_client.send_task("jobs.add", (n, 1)).get(timeout=WAIT) == n + 1
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
+    eta = datetime.now(UTC) + timedelta(seconds=2)
+    late = [celery_client.send_task("jobs.add", (n, 0), eta=eta) for n in range(30)]
     assert [result.get(timeout=WAIT) for result in late] == list(range(30))
     assert datetime.now(UTC) >= eta
 
@@ -45,8 +46,8 @@ def test_many_delayed_tasks_hold_no_slot(
 def test_delayed_tasks_survive_a_crash(broker: Broker, client: App, start_worker: StartWorker) -> None:
     worker = start_worker(broker)
     result = client.send_task("jobs.add", (1, 2), countdown=4)
+    assert client.send_task("jobs.add", (1, 1)).get(timeout=WAIT) == 2
     wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
-    time.sleep(1)
     worker.signal(signal.SIGKILL)
     worker.wait()
     start_worker(broker)
@@ -84,12 +85,16 @@ def test_a_hard_limit_kills_the_child_and_nothing_else(
     before = worker.children()
     with pytest.raises(celery.exceptions.TimeLimitExceeded):
         celery_client.send_task("jobs.too_long").get(timeout=WAIT)
-    wait_until(lambda: len(worker.children()) == 2, what="the replacement")
-    assert len(set(before) & set(worker.children())) == 1
+
+    def replaced() -> bool:
+        now = worker.children()
+        return len(now) == 2 and len(set(before) & set(now)) == 1
+
+    wait_until(replaced, what="the replacement")
     with pytest.raises(celery.exceptions.TimeLimitExceeded):
-        celery_client.send_task("jobs.begin_and_mark", ("x", 60), time_limit=0.5).get(timeout=WAIT)
-    assert worker.ran() == ["begin x"]
-    assert worker.state()["failed"] == 2
+        celery_client.send_task("jobs.begin_and_mark", ("x", 300), time_limit=0.5).get(timeout=WAIT)
+    wait_until(lambda: worker.state()["failed"] == 2, what="both counted")
+    assert worker.ran() in (["begin x"], [])  # out of time before it began, on a busy machine
 
 
 def test_a_soft_limit_lets_the_task_tidy_up(
@@ -99,7 +104,7 @@ def test_a_soft_limit_lets_the_task_tidy_up(
     before = worker.children()
     assert celery_client.send_task("jobs.softly").get(timeout=WAIT) == "tidied up"
     with pytest.raises(celery.exceptions.SoftTimeLimitExceeded):
-        celery_client.send_task("jobs.mark", ("x", 60), soft_time_limit=0.3).get(timeout=WAIT)
+        celery_client.send_task("jobs.mark", ("x", 300), soft_time_limit=0.3).get(timeout=WAIT)
     assert worker.children() == before
 
 
@@ -113,12 +118,13 @@ def test_short_tasks_never_wait_behind_a_long_one(
     # The same task, known to be short, is long for once.
     for n in range(100):
         client.send_task("jobs.mark", (f"a{n}",), ignore_result=True)
-    client.send_task("jobs.mark", ("long", 8.0), ignore_result=True)
+    client.send_task("jobs.mark", ("long", 300.0), ignore_result=True)
     for n in range(200):
         client.send_task("jobs.mark", (f"b{n}",), ignore_result=True)
     wait_until(lambda: len(worker.ran()) == 300, what="all short tasks")
     assert "long" not in worker.ran()
-    assert worker.state()["busy"] == 1
+    wait_until(lambda: worker.state()["busy"] == 1, what="only the long task")
+    worker.open_gate()
     wait_until(lambda: len(worker.ran()) == 301, what="the long task")
     assert set(worker.count().values()) == {1}
 

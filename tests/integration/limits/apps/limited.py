@@ -26,6 +26,10 @@ def receipt(order: int, seconds: float = 0.0) -> int:
 @app.task(limits=[Concurrency(2, key="tenant:{tenant}", retry_after=0.3)])
 def crawl(tenant: str) -> None:
     record(f"{tenant} in")
+    # The first one waits for another to be admitted beside it, which takes as long as it takes.
+    end = time.monotonic() + 30
+    while Path(os.environ["RECORD"]).read_text().count(f"{tenant} in") < 2 and time.monotonic() < end:
+        time.sleep(0.02)
     time.sleep(0.3)
     record(f"{tenant} out")
 
@@ -35,7 +39,7 @@ def call(number: int) -> None:
     record(f"call {number}")
 
 
-@app.task(limits=[Lock("account:{account}", lease=6, retry_after=0.3)])
+@app.task(limits=[Lock("account:{account}", lease=8, retry_after=0.3)])
 def book(account: str, seconds: float = 0.0) -> int:
     lease = current_lease()
     assert lease is not None
