@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from taskyard import App, Task
 from taskyard.contrib.django import DjangoTask, fixup
 from taskyard.errors import TaskyardWarning
+from taskyard.local import Proxy
 
 
 def test_without_the_environment_s_word_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +52,17 @@ def test_a_connection_that_was_cut_off_says_nothing_to_its_server() -> None:
     ours.sendall(b"hello")
     assert server.recv(100) == b"hello"
     fixup._cut_off(object())  # a file database has no socket
+
+
+def test_only_the_own_app_s_worker_is_cared_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(fixup.ENVIRONMENT, "no.such.settings")
+    cared: list[str] = []
+    monkeypatch.setattr(fixup, "install_connection_care", lambda: cared.append("yes"))
+    app, other = App("own", set_as_current=False), App("other", set_as_current=False)
+    made = fixup.DjangoFixup(app)
+    for theirs in (other, Proxy(lambda: other)):
+        made.on_worker_init(sender=SimpleNamespace(app=theirs))
+    assert not cared
+    for own in (app, Proxy(lambda: app), None):
+        made.on_worker_init(sender=SimpleNamespace(app=own))
+    assert len(cared) == 3

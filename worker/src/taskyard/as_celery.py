@@ -39,6 +39,8 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.backends.base": "taskyard.result.backend",
         "celery.bin": "taskyard.cli",
         "celery.concurrency": "taskyard.pool",
+        "celery.fixups": "taskyard.contrib",
+        "celery.fixups.django": "taskyard.contrib.django.fixup",
         "celery.utils.dispatch": "taskyard.signals",
         "celery.utils.graph": "taskyard.result.graph",
         "celery.utils.saferepr": "taskyard.message.saferepr",

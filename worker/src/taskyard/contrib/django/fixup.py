@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard import signals
 from taskyard.errors import TaskyardWarning
+from taskyard.local import maybe_evaluate
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -73,7 +74,8 @@ class DjangoFixup:
 
     def on_worker_init(self, sender: Any = None, **_: Any) -> None:
         """A worker starts; another app's worker is none of ours."""
-        if getattr(sender, "app", self.app) is not self.app:
+        theirs = maybe_evaluate(getattr(sender, "app", None))
+        if theirs is not None and theirs is not maybe_evaluate(self.app):
             return
         install_connection_care()
 

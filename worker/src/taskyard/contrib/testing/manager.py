@@ -69,7 +69,8 @@ class ManagerMixin:
                 if max_retries is not None and attempt >= max_retries:
                     raise
                 if emit_warning:
-                    self.warn(f"Still waiting for {desc}, again in {pause:g} s: {error!r}")
+                    when = f"in {pause:.2f} seconds" if pause else "now"
+                    self.warn(f"Still waiting for {desc}.  Trying again {when}: {error!r}")
                 if errback is not None:
                     errback(error, pause, attempt)
                 time.sleep(pause)
