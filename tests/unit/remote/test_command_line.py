@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery.bin.base import CLIContext
 
+from taskyard.cli.elsewhere import ELSEWHERE
 from taskyard.cli.events import drawing
-from taskyard.cli.main import main
+from taskyard.cli.main import COMMANDS, main
+from taskyard.cli.remote import pretty
 from taskyard.events.state import State
 from tests.brokers.ports import free_ports
 
@@ -31,17 +35,66 @@ def test_no_broker_is_one_line(command: list[str], capsys: pytest.CaptureFixture
     ("command", "complaint"),
     [
         (["inspect", "nosuch"], "there are active"),
-        (["inspect"], "no such command"),
+        (["inspect"], "name a command of active"),
         (["control", "rate_limit", "a", "b", "c"], "takes arguments: <task_name>"),
         (["control", "pool_grow", "many"], "n cannot be 'many'"),
         (["control", "active"], "no such command"),
+        (["inspect", "ping", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["control", "revoke_by_stamped_headers", "-t", "much"], "invalid float value"),
+        (["multi", "start", "2"], "there is no command 'multi': start each"),
+        (["nosuch"], "there is no command 'nosuch', but worker"),
     ],
 )
 def test_wrong_commands_are_refused(
     command: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-A", "plain_app", *command]) == 2
-    assert complaint in capsys.readouterr().err
+    assert code_of("-A", "plain_app", *command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
+def code_of(*arguments: str) -> int:
+    try:
+        return main(list(arguments))
+    except SystemExit as end:
+        return int(str(end.code))
+
+
+def test_every_command_of_celery_s_is_there_or_says_what_to_do_instead() -> None:
+    from celery.bin.celery import celery as theirs
+
+    assert set(theirs.commands) <= {*COMMANDS, *ELSEWHERE}
+
+
+def test_an_app_may_be_called_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("-A", "report", "--workdir", "/", "inspect", "ping") == 2
+    assert "no module 'report'" in capsys.readouterr().err
+
+
+def test_a_broker_is_enough_to_ask_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("status") == 69
+    assert code_of("worker") == 2
+    assert "which app?" in capsys.readouterr().err
+
+
+def test_replies_are_shown_as_by_celery_s_command_line() -> None:
+    theirs = CLIContext(app=None, no_color=True, workdir=None)
+    theirs.OK, theirs.ERROR = "OK", "ERROR"
+    replies: list[Any] = [
+        {"ok": "pong"},
+        {"error": "unknown task"},
+        {"clock": 7, "a": [1, {"b": None}]},
+        {"ok": {"a": 1}},
+        [{"id": "x", "args": [1]}, "text"],
+        [],
+        {},
+        None,
+        5,
+        "two\nlines\n",
+    ]
+    for reply in replies:
+        status, text = theirs.pretty(reply)
+        assert pretty(reply) == (status, text.removesuffix("\n") if isinstance(reply, dict) else text)
 
 
 def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

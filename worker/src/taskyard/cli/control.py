@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from taskyard.cli import remote
-from taskyard.control.inspect import flatten_reply
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             "connection": connection,
         }
         if method == "revoke":  # so that the broker remembers it too
-            return flatten_reply(app.control.revoke(named["task_id"], **options) or [])
-        return flatten_reply(app.control.broadcast(method, arguments=named, **options) or [])
+            return app.control.revoke(named["task_id"], **options)
+        return app.control.broadcast(method, arguments=named, **options)
 
-    return remote.ask(app, arguments, request, show_reply=True)
+    return remote.ask(app, arguments, request, count=False)

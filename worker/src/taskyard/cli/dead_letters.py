@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from taskyard.broker.dead_letters import Wanted, open_store
     from taskyard.cli.find_app import find_app
 
-    app = find_app(arguments.app, arguments.workdir)
+    app = find_app(arguments.app, arguments.workdir, needed=False)
     ids = [arguments.id] if arguments.action == "show" else getattr(arguments, "ids", [])
     reason, limit = getattr(arguments, "reason", None), getattr(arguments, "limit", None)
     if arguments.action in ("replay", "purge") and not (ids or reason or limit or arguments.all):

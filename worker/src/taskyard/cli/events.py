@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch until interrupted."""
-    app = find_app(arguments.app, arguments.workdir)
+    app = find_app(arguments.app, arguments.workdir, needed=False)
     try:
         if arguments.camera:
             from taskyard.events.snapshot import evcam
@@ -56,39 +56,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dump(app: Any, arguments: argparse.Namespace) -> None:
-    show = _as_json if arguments.json else _as_text
+    from taskyard.events.dumper import Dumper
+
+    dumper = Dumper()
     left = [arguments.limit]
 
     def handle(event: dict[str, Any]) -> None:
         if left[0] == 0:
             return
-        print(show(event), flush=True)
+        if arguments.json:
+            dumper.say(json.dumps(event, default=repr))
+        else:
+            dumper.on_event(event)
         if left[0] is not None:
             left[0] -= 1
             receiver.should_stop = left[0] == 0
 
+    if not arguments.json:
+        dumper.say("-> evdump: starting capture...")
     with app.connection_for_read() as connection:
         # Losing it later is waited out, but there must be one to begin with.
         connection.ensure_connection(max_retries=1, interval_start=0.1, reraise_as_library_errors=True)
         receiver = app.events.Receiver(connection, handlers={"*": handle})
         receiver.capture(limit=None)
-
-
-def _as_json(event: dict[str, Any]) -> str:
-    return json.dumps(event, default=repr)
-
-
-def _as_text(event: dict[str, Any]) -> str:
-    """A line in the form of Celery's --dump."""
-    event = dict(event)
-    at = datetime.fromtimestamp(event.pop("timestamp", 0.0))
-    kind, host = event.pop("type"), event.pop("hostname", "?")
-    uuid = event.pop("uuid", None)
-    what = kind.replace("-", " ")
-    if uuid:
-        what += f": {event.pop('name', '')}({uuid})"
-    fields = ", ".join(f"{name}={value}" for name, value in sorted(event.items()))
-    return f"{host} [{at}] {what} {fields}".rstrip()
 
 
 def _table(app: Any) -> None:

@@ -19,14 +19,24 @@ _USUAL_NAMES = ("app", "celery", "taskyard")
 chosen: App | None = None
 
 
-def find_app(name: str | None, workdir: str | None = None) -> App:
-    """Import the app; ImproperlyConfigured says in one line what is wrong with the name or the module."""
-    name = name or os.environ.get("TASKYARD_APP")
+def find_app(name: str | None, workdir: str | None = None, *, needed: bool = True) -> App:
+    """Import the app; ImproperlyConfigured says in one line what is wrong with the name or the module.
+
+    Unless it is `needed` a broker is enough: what is asked of workers needs no tasks here.
+    """
+    name = name or os.environ.get("TASKYARD_APP") or os.environ.get("CELERY_APP")
     if not name and chosen is not None:
         chosen.import_default_modules()
         return chosen
     if not name:
-        raise ImproperlyConfigured("which app? Say taskyard -A module:app ..., or set TASKYARD_APP")
+        from taskyard.settings.effective import from_environment
+
+        if not needed and from_environment("broker_url"):
+            from taskyard.app import App
+
+            return App("taskyard", set_as_current=False)
+        broker = "" if needed else ", or -b with the broker's URL"
+        raise ImproperlyConfigured(f"which app? Say taskyard -A module:app ..., or set TASKYARD_APP{broker}")
     if workdir:
         try:
             os.chdir(workdir)

@@ -33,4 +33,4 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return inspect._request(method, **named)
 
-    return remote.ask(app, arguments, request, show_reply=True)
+    return remote.ask(app, arguments, request)

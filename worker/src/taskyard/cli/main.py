@@ -20,10 +20,21 @@ COMMANDS = {
     "control": "tell workers what to do",
     "status": "show which workers are online",
     "events": "watch what happens to tasks and workers",
+    "call": "send a task by its name",
+    "result": "show what a task returned",
     "queues": "show the app's queues and how many messages wait in them",
+    "list": "show what the broker has bound to what",
     "purge": "throw away what waits in queues",
+    "migrate": "move what waits in queues to another broker",
     "dead-letters": "list, show, replay or purge messages that could not be delivered or were rejected",
+    "report": "show versions and settings, for reporting an error",
+    "shell": "a Python prompt with the app and its tasks",
 }
+
+#: Global options that take a value.
+_VALUED = ("-A", "--app", "-b", "--broker", "--result-backend", "--workdir", "--config")
+#: Commands whose options may stand between their arguments.
+_MIXED = ("inspect", "control")
 
 
 class _Help(argparse.HelpFormatter):
@@ -60,6 +71,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         "--result-backend", metavar="URL", help="the result store (also: TASKYARD_RESULT_BACKEND)"
     )
     parser.add_argument("--workdir", help="change to this directory first")
+    parser.add_argument("--config", metavar="MODULE", help="the settings of an app that names none itself")
+    parser.add_argument("--skip-checks", action="store_true", help="no checks of Django's at the start")
     parser.add_argument("-C", "--no-color", action="store_true", help="no colours in a terminal")
     parser.add_argument("-q", "--quiet", action="store_true", help="no banner")
     parser.add_argument(
@@ -83,17 +96,22 @@ def _module(command: str) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     given = sys.argv[1:] if argv is None else argv
-    only = next((each for each in given if each in COMMANDS), None)
-    parser = build_parser(only or "")
+    only = _command_of(given)
+    parser = build_parser(only if only in COMMANDS else "")
+    if only not in COMMANDS:
+        _refuse(parser, only)
     arguments: argparse.Namespace
     if only == "worker":
         # What is left over may be an option of the app's own, which is not known before it is imported.
         arguments, arguments.rest = parser.parse_known_args(given)
+    elif only in _MIXED:
+        arguments, rest = parser.parse_known_args(given)
+        if any(each.startswith("-") for each in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.arguments += rest
     else:
         arguments = parser.parse_args(given)
-    for value, variable in ((arguments.broker, "BROKER_URL"), (arguments.result_backend, "RESULT_BACKEND")):
-        if value:
-            os.environ[f"TASKYARD_{variable}"] = value
+    _put_into_environment(arguments)
     if arguments.as_celery:
         from taskyard import as_celery
 
@@ -106,6 +124,38 @@ def main(argv: list[str] | None = None) -> int:
     except BrokerError as error:
         print(f"taskyard: {error}", file=sys.stderr)
         return 1
+
+
+def _command_of(given: list[str]) -> str | None:
+    """The command among the arguments: the first that is neither an option nor an option's value."""
+    words = iter(given)
+    for word in words:
+        if word in _VALUED:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
+def _refuse(parser: argparse.ArgumentParser, command: str | None) -> None:
+    """A command that is Celery's only, or nobody's."""
+    from taskyard.cli.elsewhere import ELSEWHERE
+
+    if command in ELSEWHERE:
+        parser.error(f"there is no command {command!r}: {ELSEWHERE[command]}")
+    if command is not None:
+        parser.error(f"there is no command {command!r}, but {', '.join(COMMANDS)}")
+
+
+def _put_into_environment(arguments: argparse.Namespace) -> None:
+    for value, variable in (
+        (arguments.broker, "TASKYARD_BROKER_URL"),
+        (arguments.result_backend, "TASKYARD_RESULT_BACKEND"),
+        (arguments.config, "CELERY_CONFIG_MODULE"),
+        (arguments.skip_checks and "true", "TASKYARD_SKIP_CHECKS"),
+    ):
+        if value:
+            os.environ[variable] = value
 
 
 if __name__ == "__main__":

@@ -26,24 +26,37 @@ def run(arguments: argparse.Namespace) -> int:
     from taskyard.cli.find_app import find_app
     from taskyard.cli.queues import names_of
 
-    app = find_app(arguments.app, arguments.workdir)
+    app = find_app(arguments.app, arguments.workdir, needed=False)
     queues = app.amqp.queues
     chosen = [queues[name].name for name in names_of(arguments.queues) or queues.consume_from]
     excluded = set(names_of(arguments.exclude_queues))
     names = [name for name in chosen if name not in excluded]
     if not names:
         raise ImproperlyConfigured("-Q and -X leave no queue to purge")
-    if not arguments.force:
-        if not sys.stdin.isatty():
-            raise ImproperlyConfigured(f"purge deletes all messages of {', '.join(names)}: say --force")
-        answer = input(f"Delete all messages of {', '.join(names)} for good? [yes/no] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            print("nothing was deleted", file=sys.stderr)
-            return 1
+    if not arguments.force and not _is_sure(names):
+        print("Aborted!", file=sys.stderr)
+        return 1
     with reach(app.conf) as connection:
         purged = {name: purge(connection, name) for name in names}
     if arguments.json:
         print(json.dumps({"purged": sum(purged.values()), "queues": purged}))
     else:
-        print(f"purged {sum(purged.values())} messages from {', '.join(names)}")
+        print(_told(sum(purged.values()), len(names)))
     return 0
+
+
+def _is_sure(names: list[str]) -> bool:
+    try:
+        answer = input(f"Delete all messages of {', '.join(names)} for good (--force does not ask)? [y/N]: ")
+    except EOFError:
+        print()
+        raise ImproperlyConfigured(f"purge deletes all messages of {', '.join(names)}: say --force") from None
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _told(messages: int, queues: int) -> str:
+    """In Celery's words: scripts read that."""
+    known = "queue" if queues == 1 else "queues"
+    if not messages:
+        return f"No messages purged from {queues} {known}."
+    return f"Purged {messages} {'message' if messages == 1 else 'messages'} from {queues} known task {known}."

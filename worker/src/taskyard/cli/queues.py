@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from taskyard.broker.opening import reach
     from taskyard.cli.find_app import find_app
 
-    app = find_app(arguments.app, arguments.workdir)
+    app = find_app(arguments.app, arguments.workdir, needed=False)
     queues = [app.amqp.queues[name] for name in names_of(arguments.queues) or app.amqp.queues.consume_from]
     with reach(app.conf) as connection:
         rows = [

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-d", "--destination", default=None, help="names of nodes, with commas (default all)")
     parser.add_argument("-j", "--json", action="store_true", help="print the replies as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print the replies only")
+    # Without a default of its own, which would hide the one before the command.
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="print the replies only"
+    )
 
 
 def add_method(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -59,11 +62,15 @@ def show_list(kind: str) -> None:
 
 def chosen(kind: str, arguments: argparse.Namespace) -> tuple[Any, str, CommandInfo]:
     """App, command and what is known of it."""
-    app = find_app(arguments.app, arguments.workdir)  # first: an app may bring commands of its own
+    app = find_app(
+        arguments.app, arguments.workdir, needed=False
+    )  # first: an app may bring commands of its own
     choices = commands_of(kind)
+    if arguments.method is None:
+        raise ImproperlyConfigured(f"{kind}: name a command of {', '.join(choices)}")
     if arguments.method not in choices:
         raise ImproperlyConfigured(
-            f"{kind} {arguments.method or ''}: no such command; there are {', '.join(choices)}"
+            f"{kind} {arguments.method}: no such command; there are {', '.join(choices)}"
         )
     return app, arguments.method, choices[arguments.method]
 
@@ -92,12 +99,16 @@ def reach(app: Any) -> Any:
     return connection
 
 
-def ask(app: Any, arguments: argparse.Namespace, request: Any, *, show_reply: bool) -> int:
+def ask(
+    app: Any, arguments: argparse.Namespace, request: Any, *, show_reply: bool = True, count: bool = True
+) -> int:
     """Carry out `request(connection, callback)`, show the replies as they come, and return the exit code."""
+    arrow = " " if arguments.quiet else "->  "
 
     def show(replies: dict[str, Any]) -> None:
         for node, reply in replies.items():
-            print(_shown(node, reply) if show_reply else f"->  {node}: {_status(reply)}", flush=True)
+            status, body = pretty(reply)
+            print(f"{arrow}{node}: {status}" + (f"\n{_indented(body)}" if show_reply else ""), flush=True)
 
     try:
         with reach(app) as connection:
@@ -110,25 +121,22 @@ def ask(app: Any, arguments: argparse.Namespace, request: Any, *, show_reply: bo
         return UNAVAILABLE
     if arguments.json:
         print(json.dumps(replies, default=repr))
-    elif not arguments.quiet:
-        count = len(replies)
-        print(f"\n{count} {'node' if count == 1 else 'nodes'} online.")
+    elif count and not arguments.quiet:
+        print(f"\n{len(replies)} {'node' if len(replies) == 1 else 'nodes'} online.")
     return 0
 
 
-def _status(reply: Any) -> str:
-    return "ERROR" if isinstance(reply, dict) and "error" in reply else "OK"
+def pretty(reply: Any) -> tuple[str, str]:
+    """OK or ERROR and the text of a reply, as Celery's command line has it: scripts read that."""
+    if isinstance(reply, dict):
+        for key, status in (("ok", "OK"), ("error", "ERROR")):
+            if key in reply:
+                return status, _indented(pretty(reply[key])[1])
+        return "OK", json.dumps(reply, sort_keys=True, indent=4, default=repr)
+    if isinstance(reply, list):
+        return "OK", "\n".join(f"* {each}" for each in reply) or "- empty -"
+    return "OK", reply if isinstance(reply, str) else pformat(reply)
 
 
-def _shown(node: str, reply: Any) -> str:
-    body = reply
-    if isinstance(reply, dict) and len(reply) == 1:
-        body = reply.get("ok", reply.get("error", reply))
-    if isinstance(body, list):
-        text = (
-            "\n".join(f"* {each if isinstance(each, str) else pformat(each)}" for each in body) or "- empty -"
-        )
-    else:
-        text = body if isinstance(body, str) else pformat(body)
-    indented = "\n".join(f"    {line}" for line in text.splitlines())
-    return f"->  {node}: {_status(reply)}\n{indented}"
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.split("\n"))

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ping, and show who answers."""
-    app = find_app(arguments.app, arguments.workdir)
+    app = find_app(arguments.app, arguments.workdir, needed=False)
 
     def request(connection: Any, callback: Any) -> Any:
         return app.control.inspect(
