@@ -10,6 +10,10 @@ INCOMPLETE: Final = object()
 """Returned by ``RespReader.next`` while the next reply is not yet complete."""
 
 
+_BULK, _INTEGER, _ARRAY, _PUSH = b"$:*>"
+_LISTS = (_ARRAY, _PUSH)
+
+
 class Push(list[Any]):
     """An out-of-band message (RESP3 ``>``)."""
 
@@ -37,84 +41,97 @@ class RespReader:
     __slots__ = ("_buffer", "_position")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        #: What was received; bytes as they came, unless a reply came in pieces.
+        self._buffer: bytes | bytearray = b""
         self._position = 0
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
-        self._buffer += data
+        position, buffer = self._position, self._buffer
+        if position == len(buffer):
+            self._buffer = data
+        elif type(buffer) is bytearray:
+            del buffer[:position]
+            buffer += data
+        else:
+            rest = bytearray(buffer[position:])
+            rest += data
+            self._buffer = rest
+        self._position = 0
 
     def next(self) -> Any:
         """The next reply, or ``INCOMPLETE``; raises ``ProtocolError``."""
         start = self._position
         if start == len(self._buffer):
-            self._buffer.clear()
-            self._position = 0
             return INCOMPLETE
         try:
             return self._value()
         except _Incomplete:
-            del self._buffer[:start]
-            self._position = 0
+            self._position = start
             return INCOMPLETE
 
-    def _line(self) -> bytes:
-        end = self._buffer.find(b"\r\n", self._position)
-        if end < 0:
+    def _bulk(self, start: int, size: int) -> bytes:
+        buffer, end = self._buffer, start + size
+        if len(buffer) < end + 2:
             raise _Incomplete
-        line = bytes(self._buffer[self._position : end])
         self._position = end + 2
-        return line
-
-    def _bulk(self, size: int) -> bytes:
-        end = self._position + size
-        if len(self._buffer) < end + 2:
-            raise _Incomplete
-        with memoryview(self._buffer) as view:
-            data = bytes(view[self._position : end])
-        self._position = end + 2
-        return data
+        if type(buffer) is bytes:
+            return buffer[start:end]
+        with memoryview(buffer) as view:
+            return bytes(view[start:end])
 
     def _value(self) -> Any:
-        line = self._line()
-        kind, rest = line[:1], line[1:]
+        buffer, start = self._buffer, self._position
+        end = buffer.find(b"\r\n", start)
+        if end < 0:
+            raise _Incomplete
+        self._position = end + 2
+        kind, rest = buffer[start], buffer[start + 1 : end]
         try:
-            if kind in b"$=!":
+            if kind == _BULK:
                 size = int(rest)
-                if size < 0:
-                    return None
-                data = self._bulk(size)
-                if kind == b"!":
-                    return ErrorReply(data.decode(errors="replace"))
-                return data[4:] if kind == b"=" else data
-            if kind == b":" or kind == b"(":
+                return self._bulk(end + 2, size) if size >= 0 else None
+            if kind == _INTEGER:
                 return int(rest)
-            if kind == b"+":
-                return rest
-            if kind == b"-":
-                return ErrorReply(rest.decode(errors="replace"))
-            if kind in b"*~>":
+            if kind in _LISTS:
                 size = int(rest)
                 if size < 0:
                     return None
-                values = [self._value() for _ in range(size)]
-                return Push(values) if kind == b">" else values
-            if kind == b"%":
-                pairs = [(self._value(), self._value()) for _ in range(int(rest))]
-                return dict(pairs)
-            if kind == b"|":
-                for _ in range(2 * int(rest)):
-                    self._value()
-                return self._value()
-            if kind == b"_":
-                return None
-            if kind == b"#":
-                return rest == b"t"
-            if kind == b",":
-                return float(rest)
+                value = self._value
+                values = [value() for _ in range(size)]
+                return values if kind == _ARRAY else Push(values)
+            return self._rarer(chr(kind), bytes(rest), end + 2)
         except (ValueError, TypeError):
             pass
-        raise ProtocolError(f"unexpected {line[:40]!r} in a reply of Redis")
+        raise ProtocolError(f"unexpected {bytes(buffer[start:end])[:40]!r} in a reply of Redis")
+
+    def _rarer(self, kind: str, rest: bytes, start: int) -> Any:
+        if kind == "+":
+            return rest
+        if kind == "-":
+            return ErrorReply(rest.decode(errors="replace"))
+        if kind == "!":
+            return ErrorReply(self._bulk(start, int(rest)).decode(errors="replace"))
+        if kind == "=":
+            return self._bulk(start, int(rest))[4:]
+        if kind == "~":
+            return [self._value() for _ in range(int(rest))]
+        if kind == "%":
+            pairs = [(self._value(), self._value()) for _ in range(int(rest))]
+            return dict(pairs)
+        if kind == "|":
+            for _ in range(2 * int(rest)):
+                self._value()
+            return self._value()
+        if kind == "_":
+            return None
+        if kind == "#":
+            return rest == b"t"
+        if kind == ",":
+            return float(rest)
+        if kind == "(":
+            return int(rest)
+        raise ValueError(kind)
 
 
 def pack(*arguments: bytes) -> bytes:
