@@ -12,9 +12,11 @@ import pytest
 import redis
 
 from taskyard import App
+from taskyard.broker.redis.errors import ReplyError
 from taskyard.context import Request
 from taskyard.result import AsyncResult, GroupResult
 from taskyard.result.meta import encode_meta
+from taskyard.result.subscriptions import RedisPySubscription
 from tests.brokers.redis import RedisServer
 from tests.brokers.tls import make_certificate, sentinel, tls_redis
 from tests.integration.worker.harness import WorkerProcess, wait_until
@@ -92,6 +94,38 @@ def test_waiters_outlive_a_lost_connection(server: RedisServer) -> None:
     for waiter in waiters:
         waiter.join(WAIT)
     assert got == {"thread": "after", "coroutine": "after"}
+
+
+def test_a_connection_that_was_cut_meanwhile_costs_no_attempt(
+    app: App, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.backend.mark_as_done("1", 1)
+    assert app.AsyncResult("1").get(timeout=WAIT) == 1
+    announcements: Any = app.backend._announcements  # type: ignore[attr-defined]
+    subscription = announcements._local.subscription
+    before = subscription._sock
+    client: Any = redis.Redis.from_url(redis_url)
+    client.client_kill_filter(_type="pubsub")
+    wait_until(lambda: not client.execute_command("CLIENT", "LIST", "TYPE", "pubsub"), what="cut connections")
+    subscription._used_at -= 60
+    assert app.AsyncResult("1").get(timeout=WAIT) == 1
+    assert subscription._sock is not before
+    assert not caplog.records
+
+
+def test_by_a_server_that_answers_and_announces_on_two_connections(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise ReplyError("ERR unknown command 'HELLO'")
+
+    monkeypatch.setattr("taskyard.result.subscriptions.PlainSubscription", refuse)
+    for name in ("1", "2"):
+        threading.Timer(0.1, app.backend.mark_as_done, [name, name]).start()
+        assert app.AsyncResult(name).get(timeout=WAIT) == name
+    announcements: Any = app.backend._announcements  # type: ignore[attr-defined]
+    assert type(announcements._local.subscription) is RedisPySubscription
+    assert not caplog.records
 
 
 def test_many_results_come_by_one_subscription(app: App, redis_url: str) -> None:

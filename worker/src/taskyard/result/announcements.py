@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import TimeoutError
 from taskyard.result.states import READY_STATES
+from taskyard.result.subscriptions import Found, Subscription, Subscriptions
 from taskyard.result.waiting import OnInterval, OnMessage
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Announcements:
 
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
+        self._subscriptions = Subscriptions(backend)
         self._local = threading.local()
 
     def wait(
@@ -65,12 +67,13 @@ class Announcements:
         channels = {
             backend.get_key_for_task(task_id): task_id for task_id in left.union(backend.pending_ids())
         }
-        pubsub = self._subscribe(list(channels))
+        subscription, found = self._open(list(channels))
         try:
             while left:
-                for task_id, meta in backend.get_metas(channels.values()).items():
-                    if meta["status"] in READY_STATES:
-                        channels.pop(backend.get_key_for_task(task_id), None)
+                for key, value in found:
+                    meta = self._final(value)
+                    if meta is not None:
+                        task_id = channels.pop(key)
                         backend.tell_pending(task_id, meta)
                         if task_id in left:
                             yield task_id, meta
@@ -81,51 +84,44 @@ class Announcements:
                     patience = min(recheck, deadline or recheck) - now
                     if on_interval is not None:
                         patience = min(patience, max(interval, 0.01))
-                    announced = pubsub.get_message(ignore_subscribe_messages=True, timeout=patience)
-                    found = None if announced is None else self._read(announced, channels)
-                    if found is not None:
-                        backend.tell_pending(*found)
-                        if found[0] in left:
-                            yield found
+                    announced = subscription.message(patience)
+                    key, value = announced or ("", None)
+                    meta = self._final(value) if key in channels else None
+                    if meta is not None:
+                        task_id = channels.pop(key)
+                        backend.tell_pending(task_id, meta)
+                        if task_id in left:
+                            yield task_id, meta
                     elif on_interval is not None:
                         on_interval()
+                if left:
+                    found = list(zip(channels, backend.mget(list(channels)), strict=True))
         finally:
-            self._unsubscribe(pubsub)
+            self._close(subscription)
 
-    def _read(self, announced: Any, channels: dict[str, str]) -> tuple[str, dict[str, Any]] | None:
-        if announced["type"] != "message":
-            return None
-        meta = self._backend.decode_result(announced["data"])
-        channel = announced["channel"]
-        task_id = channels.get(channel.decode() if isinstance(channel, bytes) else channel)
-        return (task_id, meta) if task_id is not None and meta["status"] in READY_STATES else None
-
-    def _subscribe(self, channels: list[str]) -> Any:
+    def _open(self, keys: list[str]) -> tuple[Subscription, Found]:
         state = self._local.__dict__
-        client = self._backend.client
-        if state.get("client") is not client:  # another process, or another connection
-            state["client"] = client
-            state["pubsub"] = client.pubsub()
-        pubsub = state["pubsub"]
+        owner = self._subscriptions.owner
         try:
-            pubsub.subscribe(*channels)
-            unconfirmed = set(channels)
-            deadline = time.monotonic() + _RECHECK_SECONDS
-            while unconfirmed:
-                answer = pubsub.get_message(timeout=_RECHECK_SECONDS)
-                if answer is not None and answer["type"] == "subscribe":
-                    channel = answer["channel"]
-                    unconfirmed.discard(channel.decode() if isinstance(channel, bytes) else channel)
-                elif time.monotonic() > deadline:
-                    raise self._backend.connection_errors[0]("Redis does not confirm the subscription")
+            if state.get("owner") != owner:  # another process, or another connection
+                state["subscription"] = self._subscriptions.new()
+                state["owner"] = owner
+            subscription: Subscription = state["subscription"]
+            return subscription, subscription.open(keys)
         except BaseException:
             state.clear()
             raise
-        return pubsub
 
-    def _unsubscribe(self, pubsub: Any) -> None:
+    def _close(self, subscription: Subscription) -> None:
         try:
-            pubsub.unsubscribe()
+            subscription.close()
         except self._backend.connection_errors as error:
             self._local.__dict__.clear()
             logger.debug("Redis was gone when the wait had ended: %s", error)
+
+    def _final(self, value: Any) -> dict[str, Any] | None:
+        """The result of a value that was stored or announced, if its state is final."""
+        if value is None:
+            return None
+        meta = self._backend.decode_result(value)
+        return meta if meta["status"] in READY_STATES else None

@@ -185,7 +185,7 @@ class RedisStore:
 
 
 #: Settings that make a connection more than a socket with a password.
-_BEYOND_PLAIN = (
+BEYOND_PLAIN = (
     "redis_backend_use_ssl", "redis_backend_credential_provider", "redis_client_name", "redis_db",
     "redis_host", "redis_port", "redis_username", "redis_password", "redis_socket_keepalive",
 )  # fmt: skip
@@ -195,7 +195,7 @@ def _connection(url: str, settings: Settings) -> Any:
     """An unconnected connection to the store: our own where a plain one will do, else redis-py's."""
     from taskyard.broker.redis.plain import Address, PlainConnection
 
-    address = None if any(settings[name] for name in _BEYOND_PLAIN) else Address.of(url)
+    address = None if any(settings[name] for name in BEYOND_PLAIN) else Address.of(url)
     if address is not None:
         return PlainConnection(address, connect_timeout=4, timeout=10)
     from taskyard.result.redis_connection import connection_pool
