@@ -25,16 +25,33 @@ def test_helm_test_passes_with_an_embedded_broker(kube: Kubectl, broker: str) ->
         "fullnameOverride": namespace,
         "image": image_values(Images().operator),
         "watchNamespaces": [namespace],
+        "replicas": 2,
         "broker": {"embedded": broker, broker: {"image": image}},
     }
     helm = cluster("bin", "helm", capture=True)
     where = ["--namespace", namespace, "--kubeconfig", str(kube.kubeconfig)]
-    try:
-        install_chart(kube, namespace, namespace, values)
+
+    def test() -> None:
         done = subprocess.run(
             [helm, "test", namespace, *where, "--logs"], text=True, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        install_chart(kube, namespace, namespace, values)
+        test()
+        # When the operator that works ends, then the one that stood by has taken over
+        worked, _, _ = operator_at_work(kube, namespace).rpartition("_")
+        kube.within(namespace)("delete", "pod", worked)
+        test()
+        assert not operator_at_work(kube, namespace).startswith(worked)
     finally:
         subprocess.run([helm, "uninstall", namespace, *where], check=False, capture_output=True)
         kube("delete", "namespace", namespace, "--wait=false", check=False)
+
+
+def operator_at_work(kube: Kubectl, namespace: str) -> str:
+    """Who holds the Lease."""
+    lease = kube.within(namespace).get("lease", namespace)
+    assert lease
+    return str(lease["spec"]["holderIdentity"])

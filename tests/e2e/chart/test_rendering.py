@@ -122,6 +122,20 @@ def test_the_operator_is_never_doubled(render: Render) -> None:
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
+def test_of_several_operators_the_one_with_the_lease_works(render: Render) -> None:
+    alone, several = render(), render("--set", "replicas=2")
+    arguments = next(pods(several))["containers"][0]["args"]
+    assert {"--leader-election=true", "--lease-name=taskyard"} <= set(arguments)
+    assert only(several, "Deployment", "taskyard")["spec"]["strategy"] == {"type": "RollingUpdate"}
+    # It may make a Lease, and have the one of that name.
+    assert not any("leases" in rule["resources"] for rule in rules(alone))
+    allowed = [rule for rule in rules(several) if "leases" in rule["resources"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in allowed] == [
+        (["create"], None),
+        (["get", "patch"], ["taskyard"]),
+    ]
+
+
 def test_the_operators_command_line(render: Render) -> None:
     def args(*values: str) -> list[str]:
         found: list[str] = next(pods(render(*values)))["containers"][0]["args"]

@@ -71,7 +71,7 @@ def test_the_readme_has_the_same_table() -> None:
         ("broker.password=pass/word", "password"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("image.repository=registry.example/operator:1", "repository"),
-        ("replicas=2", "replicas"),
+        ("replica=2", "replica"),
         ("resources.request.cpu=1", "request"),
     ],
 )
