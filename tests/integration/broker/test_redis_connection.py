@@ -15,12 +15,16 @@ from kombu import Connection, Exchange, Queue
 from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 
+from taskyard import App
 from taskyard.broker.connection import connect as open_connection
 from taskyard.broker.redis import Transport, lease
+from taskyard.broker.redis import link as plain
+from taskyard.broker.redis.pipe import LEAVE_SECONDS, WAIT_SECONDS
 from tests.brokers.ports import free_ports, listening
 from tests.brokers.redis import RedisServer
 from tests.integration.broker.conftest import Connect
 from tests.integration.broker.consuming import Reader, drain, send, until
+from tests.integration.worker.harness import freeze
 
 pytestmark = pytest.mark.redis
 
@@ -240,6 +244,28 @@ def test_a_hung_server_is_noticed(connect: Connect) -> None:
             connection.collect()
         finally:
             os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_worker_leaves_a_hung_server_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within what Kubernetes gives a pod: its messages come back when its lease has ended."""
+    assert LEAVE_SECONDS < 10
+    monkeypatch.setattr(plain, "LEAVE_SECONDS", 0.2)
+    caplog.set_level("INFO")
+    with RedisServer() as server:
+        conf = App("x", broker=server.url, set_as_current=False).conf
+        link = plain.plain_link(conf, server.url, ["q"], print, {})
+        assert link is not None
+        link.open()
+        freeze(server.pid)
+        try:
+            begun = time.monotonic()
+            link.close()
+            assert time.monotonic() - begun < WAIT_SECONDS / 2
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+    assert "broke before everything was given back: Redis does not answer in time" in caplog.text
 
 
 def await_listeners(store: Any, connection: Connection, count: int) -> None:

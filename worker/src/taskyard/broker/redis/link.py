@@ -26,6 +26,7 @@ from taskyard.broker.redis.holding import Holding
 from taskyard.broker.redis.intake import Intake
 from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.names import OPTIONS, bindings
+from taskyard.broker.redis.pipe import LEAVE_SECONDS, WAIT_SECONDS
 from taskyard.broker.redis.place import Cycle, Place
 from taskyard.broker.redis.plain import Address
 from taskyard.broker.redis.session import REPLY_SECONDS, Session
@@ -196,6 +197,7 @@ class RedisLink(Holding):
         """Begin to take."""
         if not self.consuming:
             self.consuming = True
+            self.session.pipe.patience = WAIT_SECONDS
             self._consumed.update(dict.fromkeys(self.queues))
             self._consumption_changed()
 
@@ -222,6 +224,8 @@ class RedisLink(Holding):
         if self.consuming:
             self.consuming = False
             self._consumed.clear()
+            # What cannot be given back to a silent server comes back when the lease has ended.
+            self.session.pipe.patience = LEAVE_SECONDS
             self._stop_taking()
 
     def _stop_taking(self) -> None:
@@ -263,6 +267,7 @@ class RedisLink(Holding):
         session = self.session
         try:
             if session.usable:
+                session.pipe.patience = LEAVE_SECONDS
                 self._give_back_all()
                 self._lease.leave()
                 session.wait()

@@ -15,7 +15,8 @@ OnReply = Callable[[Any], None]
 
 #: Larger ones are mapped and unmapped by the allocator for each read, which costs more than the read.
 _CHUNK = 1 << 16
-_WAIT_SECONDS = 30.0
+#: What a wait for replies may last (seconds), and one of a consumer that is about to go.
+WAIT_SECONDS, LEAVE_SECONDS = 30.0, 8.0
 
 _TLS_WANTS = {"SSLWantReadError": select.POLLIN, "SSLWantWriteError": select.POLLOUT}
 """What TLS raises where a bare socket would block, by name: most connections need no ssl."""
@@ -50,6 +51,8 @@ class Pipe:
         self._out: list[bytes] = []
         self._expected: deque[tuple[float, OnReply]] = deque()
         self.closed = False
+        #: Seconds that a wait for replies lasts at most.
+        self.patience = WAIT_SECONDS
 
     def fileno(self) -> int:
         """The file descriptor, for a poller."""
@@ -97,7 +100,7 @@ class Pipe:
             return
         data = memoryview(self._out[0] if len(self._out) == 1 else b"".join(self._out))
         self._out = []
-        deadline = monotonic() + _WAIT_SECONDS
+        deadline = monotonic() + self.patience
         while data:
             try:
                 data = data[self._socket.send(data) :]
@@ -150,10 +153,10 @@ class Pipe:
             if not self._tls and len(data) < _CHUNK:
                 return True
 
-    def wait(self, seconds: float = _WAIT_SECONDS) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """Send what is queued and block until every reply has come; raises ``RedisTimeoutError``."""
         self.send()
-        deadline = monotonic() + seconds
+        deadline = monotonic() + (self.patience if seconds is None else seconds)
         while self._expected:
             if not (self._tls and self._socket.pending()):  # type: ignore[attr-defined]
                 self._await(select.POLLIN, deadline)
