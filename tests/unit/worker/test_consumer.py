@@ -19,8 +19,8 @@ from taskyard.pool.pool import Limits, LostJob, Pool, Running
 from taskyard.result.store import NoStore
 from taskyard.worker.consumer import Consumer
 from taskyard.worker.deadletters import DeadLetterRules
+from taskyard.worker.figures import State
 from taskyard.worker.settler import Settler
-from taskyard.worker.state import State
 
 if TYPE_CHECKING:
     from taskyard.broker.link import Link

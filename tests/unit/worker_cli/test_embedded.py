@@ -11,6 +11,7 @@ from taskyard import App, bootsteps
 from taskyard.errors import ImproperlyConfigured
 from taskyard.exceptions import WorkerShutdown
 from taskyard.signals import worker_ready
+from taskyard.worker import state
 
 seen: list[str] = []
 
@@ -121,3 +122,29 @@ def test_a_blueprint_on_an_object_of_the_users_own() -> None:
     blueprint.stop(engine)
     blueprint.join(1)
     assert (blueprint.state, ended) == (bootsteps.TERMINATE, [1])
+
+
+class Looks(bootsteps.StartStopStep):
+    def start(self, parent: Any) -> None:
+        parent.timer.call_after(0, self.look, (parent,))
+
+    def look(self, parent: Any) -> None:
+        state.revoked.add("gone")
+        state.merge_revoked(["too"])
+        seen.append(repr([list(state.revoked), "gone" in state.revoked, len(state.revoked)]))
+        state.revoked.discard("gone")
+        seen.append(repr([list(state.revoked), dict(state.requests), list(state.active_requests)]))
+        seen.append(
+            repr([dict(state.total_count), state.all_total_count[0], "no" in state.reserved_requests])
+        )
+        state.should_stop = 3
+
+
+def test_the_state_of_the_worker_in_this_process(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "should_stop", None)
+    app.steps["worker"].add(Looks)
+    assert app.WorkController(pool="solo").start() == 3
+    assert seen == ["[['gone', 'too'], True, 2]", "[['too'], {}, []]", "[{}, 0, False]"]
+    monkeypatch.setattr(state, "should_terminate", 5)
+    del seen[:]
+    assert app.WorkController(pool="solo").start() == 5

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from taskyard.worker.figures import Phase
 from taskyard.worker.shutdown import Shutdown
-from taskyard.worker.state import Phase
 
 
 class Unread(io.StringIO):

@@ -62,6 +62,7 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "_strip_chord_header_links": "taskyard.canvas.chord_bodies:drop_redundant_bodies",
         },
         "celery.app.task": {"Context": "taskyard.context:Request"},
+        "celery.worker": {"WorkController": "taskyard.apps.worker:WorkController"},
         "celery.utils": {
             "cached_property": "kombu.utils.objects:cached_property",
             "chunks": "taskyard.utils.functional:chunks",

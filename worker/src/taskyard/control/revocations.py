@@ -8,18 +8,30 @@ SQLite: the table taskyard_revoked in the broker's file.  Elsewhere only the wor
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from taskyard.errors import ImproperlyConfigured
+
 if TYPE_CHECKING:
     from taskyard.app import App
 
+
+def _number(variable: str, default: float) -> float:
+    text = os.environ.get(variable)
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        raise ImproperlyConfigured(f"{variable} must be a number, not {text!r}") from None
+
+
 #: Seconds that a revocation is remembered: longer than most ETAs.
-LIFE_SECONDS = 7 * 86400.0
+LIFE_SECONDS = _number("CELERY_WORKER_REVOKE_EXPIRES", 7 * 86400.0)
 #: The most that are remembered, of tasks and of stamps each; the oldest are forgotten first.
-MOST = 50_000
+MOST = int(_number("CELERY_WORKER_REVOKES_MAX", 50_000))
 
 _IDS = "taskyard:revoked"
 _STAMPS = "taskyard:revoked:stamps"

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from taskyard.message.protocol import Envelope
     from taskyard.pool.pool import Pool
     from taskyard.worker.deadletters import DeadLetterRules
+    from taskyard.worker.figures import State
     from taskyard.worker.remote.observer import Observer
     from taskyard.worker.settler import Settler
-    from taskyard.worker.state import State
 
 logger = logging.getLogger("taskyard.worker")
 

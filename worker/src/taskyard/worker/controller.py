@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from taskyard.bootsteps import CLOSE, RUN
-from taskyard.worker.state import Phase
+from taskyard.worker.figures import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskyard.worker.remote.request import Request
     from taskyard.worker.timers import Timers
+
+#: The workers of this process, while they run: one, but for tests.
+running: weakref.WeakSet[Controller] = weakref.WeakSet()
 
 
 class Controller:

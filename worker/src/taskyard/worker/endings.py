@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from taskyard.message.protocol import Envelope
     from taskyard.worker.deadletters import DeadLetterRules
     from taskyard.worker.doubles import Doubles
+    from taskyard.worker.figures import State
     from taskyard.worker.held import Held
     from taskyard.worker.remote.observer import Observer
     from taskyard.worker.settler import Settler
-    from taskyard.worker.state import State
 
 logger = logging.getLogger("taskyard.worker")
 

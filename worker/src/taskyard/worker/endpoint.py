@@ -7,8 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskyard.worker import metrics
+from taskyard.worker.figures import Phase
 from taskyard.worker.health import Answer, HealthServer, Views, token_file
-from taskyard.worker.state import Phase
 
 if TYPE_CHECKING:
     from taskyard.worker.worker import Worker

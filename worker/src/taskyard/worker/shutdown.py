@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import WorkerShutdown, WorkerTerminate
 from taskyard.signals import worker_shutting_down
-from taskyard.worker.state import Phase
+from taskyard.worker.figures import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +93,13 @@ class Shutdown:
         return self._soft and self._worker.app.conf.worker_enable_soft_shutdown_on_idle
 
     def check(self) -> None:
-        """Called often: end what still runs when its time is over."""
+        """Called often: end what still runs when its time is over, and all where celery.worker.state says
+        so.
+        """
         worker = self._worker
+        asked: Any = sys.modules.get("taskyard.worker.state")
+        if asked is not None and not (self._soft or worker.state.phase is Phase.STOPPING):
+            asked.maybe_shutdown()
         if self._deadline is None or monotonic() < self._deadline or worker.exit_code is not None:
             return
         what = "soft shutdown" if self._soft else "grace period"

@@ -18,15 +18,15 @@ from taskyard.pool.pool import Limits, Pool
 from taskyard.signals import worker_init, worker_ready, worker_shutdown
 from taskyard.worker import signals
 from taskyard.worker.consumer import Consumer
-from taskyard.worker.controller import Controller
+from taskyard.worker.controller import Controller, running
 from taskyard.worker.deadletters import DeadLetterRules
+from taskyard.worker.figures import Phase, State
 from taskyard.worker.flow import Flow
 from taskyard.worker.options import Options, grace_from_environment
 from taskyard.worker.podinfo import starts_drained
 from taskyard.worker.remote.remote import Remote
 from taskyard.worker.settler import Settler
 from taskyard.worker.shutdown import Shutdown
-from taskyard.worker.state import Phase, State
 from taskyard.worker.steps import Steps
 from taskyard.worker.supervisor import Supervisor
 
@@ -163,6 +163,7 @@ class Worker(Controller):
         self.remote = Remote(self)
         if options.autoscale:
             self._autoscale(*options.autoscale)
+        running.add(self)
         addresses = addresses_for(conf, write=False)
         self.supervisor = Supervisor(
             loop,
@@ -376,6 +377,7 @@ class Worker(Controller):
 
     def _leave(self) -> None:
         """Store the last results, settle, close everything."""
+        running.discard(self)
         deadline = monotonic() + _STORE_SECONDS
         while (self.settler.pending or not self._link_settled()) and monotonic() < deadline:
             self._turn()

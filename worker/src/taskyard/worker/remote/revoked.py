@@ -44,6 +44,10 @@ class RevokedTasks:
         until = time() + LIFE_SECONDS
         self._merge(self._ids, dict.fromkeys(ids, until))
 
+    def discard(self, task_id: str) -> None:
+        """It may begin again."""
+        self._ids.pop(task_id, None)
+
     def add_stamps(self, headers: Mapping[str, Any]) -> None:
         """Stamps, from now on: {header: stamp or stamps}."""
         until = time() + LIFE_SECONDS
