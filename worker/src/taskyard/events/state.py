@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from bisect import insort
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
-from itertools import islice
-from time import time
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakSet, ref
 
 from kombu.clocks import timetuple
 from kombu.utils.functional import LRUCache
 
+from taskyard.events.kept import Index, Kept
 from taskyard.events.task import TASK_EVENT_TO_STATE as TASK_EVENT_TO_STATE
 from taskyard.events.task import Task
+from taskyard.events.worker import HEARTBEAT_DRIFT_MAX as HEARTBEAT_DRIFT_MAX
+from taskyard.events.worker import HEARTBEAT_EXPIRE_WINDOW as HEARTBEAT_EXPIRE_WINDOW
+from taskyard.events.worker import Worker, heartbeat_expires
 
 __all__ = ("State", "Task", "Worker", "heartbeat_expires")
-
-#: A worker is dead when its heartbeat is overdue by this many percent of its interval.
-HEARTBEAT_EXPIRE_WINDOW = 200
-#: Seconds that a worker's clock may differ from ours before we warn.
-HEARTBEAT_DRIFT_MAX = 16
 
 logger = logging.getLogger("taskyard.events.state")
 warn = logger.warning
@@ -38,7 +32,8 @@ warn = logger.warning
 _drifting: LRUCache = LRUCache(1000)
 
 
-def _warn_of_drift(hostname: str | None, drift: float, received: float, timestamp: float) -> None:
+def warn_of_drift(hostname: str | None, drift: float, received: float, timestamp: float) -> None:
+    """Say, once for each host, that its clock differs from ours."""
     if hostname in _drifting:
         return
     _drifting[hostname] = True
@@ -52,138 +47,12 @@ def _warn_of_drift(hostname: str | None, drift: float, received: float, timestam
     )
 
 
-def heartbeat_expires(
-    timestamp: float | Decimal, freq: float | Decimal = 60, expire_window: float = HEARTBEAT_EXPIRE_WINDOW
-) -> float:
-    """When a worker whose last heartbeat was at `timestamp` counts as dead."""
-    return float(timestamp) + float(freq) * (expire_window / 100)
-
-
-class Worker:
-    """What is known of one worker."""
-
-    #: Heartbeats that are remembered.
-    heartbeat_max = 4
-    expire_window = HEARTBEAT_EXPIRE_WINDOW
-
-    _fields: ClassVar[tuple[str, ...]] = (
-        "hostname",
-        "pid",
-        "freq",
-        "heartbeats",
-        "clock",
-        "active",
-        "processed",
-        "loadavg",
-        "sw_ident",
-        "sw_ver",
-        "sw_sys",
-    )
-
-    def __init__(
-        self,
-        hostname: str | None = None,
-        pid: int | None = None,
-        freq: float = 60,
-        heartbeats: list[float] | None = None,
-        clock: int = 0,
-        active: int | None = None,
-        processed: int | None = None,
-        loadavg: list[float] | None = None,
-        sw_ident: str | None = None,
-        sw_ver: str | None = None,
-        sw_sys: str | None = None,
-    ) -> None:
-        self.hostname = hostname
-        self.pid = pid
-        self.freq = freq
-        self.heartbeats = [] if heartbeats is None else heartbeats
-        self.clock = clock or 0
-        self.active = active
-        self.processed = processed
-        self.loadavg = loadavg
-        self.sw_ident = sw_ident
-        self.sw_ver = sw_ver
-        self.sw_sys = sw_sys
-
-    def __eq__(self, other: object) -> bool:
-        return self.hostname == other.hostname if isinstance(other, Worker) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.hostname)
-
-    def __repr__(self) -> str:
-        return f"<Worker: {self.hostname} ({self.status_string} clock:{self.clock})"
-
-    def __reduce__(self) -> Any:
-        return self.__class__, tuple(getattr(self, name) for name in self._fields)
-
-    def event(
-        self,
-        type_: str | None,
-        timestamp: float | None = None,
-        local_received: float | None = None,
-        fields: Mapping[str, Any] | None = None,
-        max_drift: float = HEARTBEAT_DRIFT_MAX,
-    ) -> None:
-        """Something was heard of the worker: a sign of life, unless it says that it goes away."""
-        if fields:
-            self.__dict__.update(fields)
-        if type_ == "offline":
-            self.heartbeats[:] = []
-            return
-        if not local_received or not timestamp:
-            return
-        drift = abs(int(local_received) - int(timestamp))
-        if drift > max_drift:
-            _warn_of_drift(self.hostname, drift, local_received, timestamp)
-        if len(self.heartbeats) >= self.heartbeat_max:
-            del self.heartbeats[0]
-        insort(self.heartbeats, local_received)
-
-    def update(self, f: Mapping[str, Any], **kw: Any) -> None:
-        """Set attributes."""
-        for name, value in {**f, **kw}.items():
-            setattr(self, name, value)
-
-    @property
-    def status_string(self) -> str:
-        """ONLINE or OFFLINE."""
-        return "ONLINE" if self.alive else "OFFLINE"
-
-    @property
-    def heartbeat_expires(self) -> float:
-        """When it counts as dead without another heartbeat."""
-        return heartbeat_expires(self.heartbeats[-1], self.freq, self.expire_window)
-
-    @property
-    def alive(self) -> bool:
-        """Whether its last heartbeat is not overdue."""
-        return bool(self.heartbeats) and time() < self.heartbeat_expires
-
-    @property
-    def id(self) -> str:
-        """Name and process."""
-        return f"{self.hostname}.{self.pid}"
-
-
-class _Index(defaultdict[str, "WeakSet[Task]"]):
-    """Tasks by something; called like the method that it is in other versions, it yields them by time."""
-
-    def __init__(self, by_time: Callable[..., Iterator[Any]]) -> None:
-        super().__init__(WeakSet)
-        self._by_time = by_time
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        return self._by_time(*args, **kwargs)
-
-
 #: The same by names that the class below does not shadow.
 _AnyWorker: TypeAlias = Worker
 _AnyTask: TypeAlias = Task
 
 
-class State:
+class State(Kept):
     """Workers and tasks of a cluster; `event` takes each event, from any thread.
 
     `callback(state, event)` sees each event first.  The least recently seen are forgotten beyond
@@ -192,10 +61,6 @@ class State:
 
     Worker: Any = Worker
     Task: Any = Task
-    event_count = 0
-    task_count = 0
-    #: Events in the order by time for each task that is kept.
-    heap_multiplier = 4
 
     def __init__(
         self,
@@ -225,8 +90,8 @@ class State:
         #: Children whose parents nothing was heard of yet.
         self._tasks_to_resolve = LRUCache(max_tasks_in_memory)
         self.rebuild_taskheap()
-        self.tasks_by_type = _Index(self._tasks_by_type)
-        self.tasks_by_worker = _Index(self._tasks_by_worker)
+        self.tasks_by_type = Index(self._tasks_by_type)
+        self.tasks_by_worker = Index(self._tasks_by_worker)
         for index, known in ((self.tasks_by_type, tasks_by_type), (self.tasks_by_worker, tasks_by_worker)):
             for name, ids in (known or {}).items():
                 index[name].update(self.tasks[each] for each in ids if each in self.tasks)
@@ -314,15 +179,6 @@ class State:
         self._relate(task, created, hostname)
         return (task, created), subject
 
-    def _put_in_order(self, moment: Any) -> None:
-        heap = self._taskheap
-        if len(heap) >= self.max_tasks_in_memory * self.heap_multiplier:
-            del heap[0]
-        if heap and moment > heap[-1]:
-            heap.append(moment)
-        else:
-            insort(heap, moment)
-
     def _relate(self, task: _AnyTask, created: bool, hostname: str) -> None:
         if task.name is not None:
             self._seen_types.add(task.name)
@@ -364,83 +220,3 @@ class State:
             return self.tasks[uuid], False
         task = self.tasks[uuid] = self.Task(uuid, cluster_state=self)
         return task, True
-
-    # -- forgetting
-    def freeze_while(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `fun` while no event changes anything; with `clear_after` forget what has ended."""
-        clear_after = kwargs.pop("clear_after", False)
-        with self._mutex:
-            try:
-                return fun(*args, **kwargs)
-            finally:
-                if clear_after:
-                    self._clear(ready=True)
-
-    def clear_tasks(self, ready: bool = True) -> None:
-        """Forget the tasks that have ended, or all."""
-        with self._mutex:
-            self._clear_tasks(ready)
-
-    def clear(self, ready: bool = True) -> None:
-        """Forget the workers, and the tasks that have ended (or all)."""
-        with self._mutex:
-            self._clear(ready)
-
-    def _clear(self, ready: bool) -> None:
-        self.workers.clear()
-        self._clear_tasks(ready)
-        self.event_count = 0
-        self.task_count = 0
-
-    def _clear_tasks(self, ready: bool) -> None:
-        unfinished = {uuid: task for uuid, task in self.itertasks() if not task.ready} if ready else {}
-        self.tasks.clear()
-        self.tasks.update(unfinished)
-        self._taskheap[:] = []
-
-    def rebuild_taskheap(self) -> None:
-        """Order the tasks by time anew."""
-        self._taskheap[:] = sorted(
-            timetuple(task.clock, task.timestamp, task.origin, ref(task)) for task in self.tasks.values()
-        )
-
-    # -- views
-    def itertasks(self, limit: int | None = None) -> Iterator[tuple[str, Any]]:
-        """(id, task) of at most `limit` tasks."""
-        return islice(iter(self.tasks.items()), limit or None)
-
-    def tasks_by_time(self, limit: int | None = None, reverse: bool = True) -> Iterator[tuple[str, Any]]:
-        """(id, task) by time, the latest first unless `reverse` is off."""
-        heap = reversed(self._taskheap) if reverse else iter(self._taskheap)
-        seen = set()
-        for moment in islice(heap, limit):
-            task = moment[3]()
-            if task is not None and task.uuid not in seen:
-                seen.add(task.uuid)
-                yield task.uuid, task
-
-    tasks_by_timestamp = tasks_by_time
-
-    def _tasks_by_type(
-        self, name: str, limit: int | None = None, reverse: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        found = (row for row in self.tasks_by_time(reverse=reverse) if row[1].name == name)
-        return islice(found, limit)
-
-    def _tasks_by_worker(
-        self, hostname: str, limit: int | None = None, reverse: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        found = (
-            row
-            for row in self.tasks_by_time(reverse=reverse)
-            if row[1].worker is not None and row[1].worker.hostname == hostname
-        )
-        return islice(found, limit)
-
-    def task_types(self) -> list[str]:
-        """The names of all tasks seen."""
-        return sorted(self._seen_types)
-
-    def alive_workers(self) -> Iterator[Any]:
-        """The workers that seem to be alive."""
-        return (worker for worker in self.workers.values() if worker.alive)
