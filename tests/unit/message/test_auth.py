@@ -145,3 +145,20 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_without_setup_the_remedy_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"app\.setup_security"):
         dumps(BODY, "auth")
+
+
+def test_who_only_sends_needs_no_certificates_of_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CertificateStore(str(tmp_path / "*.pem"))
+    assert "no signed message can be read" in caplog.text
+    with pytest.raises(SecurityError):
+        store["anybody 1"]
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_contents_that_are_not_trusted_are_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_disabled_content_types", set())
+    security.disable_untrusted_serializers(["json"])
+    assert "application/x-python-serialize" in registry._disabled_content_types
+    assert "application/json" not in registry._disabled_content_types

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskyard.message.auth import setup_security as _setup
 
-__all__ = ["setup_security"]
+__all__ = ["disable_untrusted_serializers", "setup_security"]
 
 
 def setup_security(
@@ -22,5 +22,12 @@ def setup_security(
 ) -> None:
     """Accept signed messages only, and sign what is sent: for `app`, or else for the current one."""
     if app is None:
-        from taskyard.shared import current_app as app
+        from taskyard import current_app as app
     _setup(app.conf, allowed_serializers, key, key_password, cert, store, digest, serializer)
+
+
+def disable_untrusted_serializers(whitelist: Iterable[str] | None = None) -> None:
+    """Read no contents but JSON and those of the serialisers given."""
+    from kombu.serialization import disable_insecure_serializers
+
+    disable_insecure_serializers(allowed=whitelist)

@@ -8,6 +8,7 @@ signature (RSA-PSS over the inner body), content type, content encoding, inner b
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
@@ -19,6 +20,8 @@ from taskyard.errors import ImproperlyConfigured, SecurityError
 
 if TYPE_CHECKING:
     from taskyard.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/data"
 _SEPARATOR: Final = b"\x00\x01"
@@ -105,7 +108,7 @@ class CertificateStore:
                 raise SecurityError(f"the certificate {name} is in {path} twice")
             self._certificates[certificate.id] = certificate
         if not self._certificates:
-            raise SecurityError(f"security_cert_store {path!r} holds no certificate")
+            logger.warning("security_cert_store %r holds no certificate: no signed message can be read", path)
 
     def __getitem__(self, signer: str) -> Certificate:
         try:
