@@ -195,10 +195,18 @@ def test_results_of_an_outage_of_the_store_are_stored_later(
         assert client.send_task("jobs.add", (1, 1)).get(timeout=60) == 2
         server.stop()
         late = [client.send_task("jobs.add", (n, 1)) for n in range(2)]
-        wait_until(lambda: worker.state()["finished"] == 3, what="the tasks")
-        assert worker.state()["held"] == 2, "not acknowledged before the result is stored"
+        lost = client.send_task("jobs.die_once", ("x",))
+        wait_until(lambda: worker.ran() == ["run x 0", "run x 1"], what="the lost one's second run")
+
+        def finished_and_held() -> tuple[int, int]:
+            state = worker.state()
+            return state["finished"], state["held"]
+
+        # Not acknowledged before the results are stored.
+        wait_until(lambda: finished_and_held() == (4, 3), what="all to be done and held")
         server.start()
         assert [result.get(timeout=60) for result in late] == [1, 2]
+        assert lost.get(timeout=60) == "survived"
         wait_until(lambda: worker.state()["held"] == 0, what="nothing held")
 
 
