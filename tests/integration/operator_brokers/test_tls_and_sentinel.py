@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def sentinel(tmp_path: Path) -> Iterator[tuple[RedisServer, int]]:
         try:
             while not listening(port):
                 assert process.poll() is None
+                time.sleep(0.05)
             yield server, port
         finally:
             process.terminate()

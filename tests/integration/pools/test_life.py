@@ -65,14 +65,14 @@ def test_signals_of_the_eventlet_pool(client: App, start: Start) -> None:
 
 
 def test_a_soft_shutdown_waits_and_then_gives_back(client: App, start: Start) -> None:
-    worker = start("-c", "2", environment={"SETTINGS": "worker_soft_shutdown_timeout=3"})
+    worker = start("-c", "2", environment={"SETTINGS": "worker_soft_shutdown_timeout=6"})
     begin_long(client, worker, 0.5)
     begin_long(client, worker, 120, 2)
     worker.signal(signal.SIGQUIT)
     assert worker.wait(60) == 0
     assert worker.count()["end long"] == 1
     text = worker.text()
-    assert "Initiating Soft Shutdown, terminating in 3 seconds" in text
+    assert "Initiating Soft Shutdown, terminating in 6 seconds" in text
     assert "worker: Cold shutdown (MainProcess)" in text
     assert "Restoring 1 unacknowledged message(s)" in text
 
@@ -193,14 +193,16 @@ def test_in_the_background_with_a_pidfile(url: str, client: App, tmp_path: Path)
         "info",
     ]
     environment = {**os.environ, "PYTHONPATH": str(APPS), "RECORD": str(tmp_path / "record")}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, timeout=60, check=True, capture_output=True)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, timeout=120, check=True, capture_output=True
+    )
     assert done.stderr == b""
     pidfile = tmp_path / "back.pid"
     pid = int(wait_until(lambda: pidfile.exists() and pidfile.read_text()))
     try:
         assert client.send_task("pooltasks.where").get(timeout=60)[1] == pid
         assert os.getsid(pid) != os.getsid(0)
-        second = subprocess.run(command, env=environment, cwd=tmp_path, timeout=60, capture_output=True)
+        second = subprocess.run(command, env=environment, cwd=tmp_path, timeout=120, capture_output=True)
         assert (second.returncode, second.stderr.count(b"\n")) == (2, 1)
         assert f"process {pid} is running".encode() in second.stderr
     finally:

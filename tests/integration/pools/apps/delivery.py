@@ -44,7 +44,7 @@ def lost_then_fine(self: Task[..., Any], losses: int) -> str:
     return f"after {self.request.retries} retries"
 
 
-@app.task(acks_on_timeout=False, time_limit=1)
+@app.task(acks_on_timeout=False, time_limit=5)
 def times_out_once() -> str:
     if Path(os.environ["RECORD"]).exists():
         record("fast")
