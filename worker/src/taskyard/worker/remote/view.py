@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterable, Iterator
+from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ class WorkerView:
             **scaling,
             "pid": os.getpid(),
             "clock": str(self.app.clock.value),
-            "uptime": round(monotonic() - worker.state.born),
+            "uptime": ceil(monotonic() - worker.state.born),
             "pool": self._pool_info(),
             "broker": {} if link is None else broker_info(link.connection),
             "prefetch_count": 0 if link is None else link.prefetch,
