@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
 from tests.conformance import suite
+from tests.stores.memcached import Memcached
 
 ROOT = Path(__file__).parent.parent.parent
 INNER = Path(__file__).parent / "inner"
@@ -24,9 +25,43 @@ _WORKER_DRIVEN = (
     "redis_backend",
     "backend",
     "loader",
+    "beat",
 )
 #: Without a worker, or with one of their own: they say something where `celery` is Taskyard.
-_CLIENT_DRIVEN = ("serialization", "events_state_memory_leak", "mem_leak_in_exception_handling")
+_CLIENT_DRIVEN = (
+    "serialization",
+    "events_state_memory_leak",
+    "mem_leak_in_exception_handling",
+    "database_backend",
+    "logfile_format",
+    "upgrade",
+    "request_backend_down",
+    "connection_recovery",
+)
+#: With a worker in the process of the tests, which look at its state, its signals or its log.
+_INSIDE = (
+    "t/integration/test_security.py",
+    "t/integration/test_backend_leak_in_fixture_teardown.py",
+    *(
+        f"t/integration/test_{test}"
+        for test in (
+            "canvas.py::test_stamping_mechanism::test_task_received_has_access_to_stamps",
+            "canvas.py::test_stamping_mechanism::test_linking_stamped_sig",
+            "canvas.py::test_stamping_mechanism::test_err_linking_stamped_sig",
+            "tasks.py::test_tasks::test_send_task_without_ignore_result_uses_task_ignore_result",
+            "tasks.py::test_tasks::test_send_task_without_ignore_result_stores_result",
+            "tasks.py::test_tasks::test_revoked_by_headers_simple_canvas",
+            "tasks.py::test_trace_log_arguments",
+            "tasks.py::test_task_redis_result_backend::test_retry_preserves_ignore_result_false",
+            "tasks.py::test_task_redis_result_backend::test_retry_preserves_ignore_result_true",
+            "tasks.py::test_task_replacement",
+            "tasks.py::test_signal_bound_method_receivers",
+            "inspect.py::test_Inspect::test_conf",
+            "inspect.py::test_Inspect::test_stats",
+            "inspect.py::test_Inspect::test_hello_stamps_received_revoked_ids_locally",
+        )
+    ),
+)
 _UNIT = (
     "tasks/test_canvas",
     "tasks/test_chord",
@@ -101,12 +136,17 @@ ARRANGEMENTS = {
             "both-rabbitmq", "taskyard", "taskyard", "rabbitmq",
             _integration(*(each for each in _WORKER_DRIVEN if each not in ("backend", "redis_backend"))),
         ),
+        Arrangement("inside-redis", "taskyard", None, "redis", _INSIDE),
+        Arrangement("both-memcached", "taskyard", None, "redis", _integration("cache_backend"), "memcached"),
         Arrangement("stock-unit", "celery", None, None, tuple(f"t/unit/{name}.py" for name in _UNIT)),
         Arrangement(
             "stock-rabbitmq-redis", "celery", "celery", "rabbitmq",
             _integration("canvas", "tasks", "group_chains", "redis_backend"), results="redis",
         ),
-        Arrangement("stock-redis", "celery", "celery", "redis", _integration(*_WORKER_DRIVEN)),
+        Arrangement(
+            "stock-redis", "celery", "celery", "redis", _integration(*_WORKER_DRIVEN, *_CLIENT_DRIVEN)
+        ),
+        Arrangement("stock-inside-redis", "celery", None, "redis", _INSIDE),
         Arrangement(
             "stock-rabbitmq", "celery", "celery", "rabbitmq",
             _integration(*(each for each in _WORKER_DRIVEN if each != "redis_backend")),
@@ -122,6 +162,7 @@ class Servers:
         self._stack = ExitStack()
         self._redis: RedisServer | None = None
         self._rabbitmq: RabbitMQServer | None = None
+        self._memcached: Memcached | None = None
 
     def __enter__(self) -> Servers:
         return self
@@ -138,18 +179,25 @@ class Servers:
         redis = f"redis://127.0.0.1:{self._redis.port}"
         common = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self._redis.port)}
         if broker == "redis":
-            return {"TEST_BROKER": redis, "TEST_BACKEND": redis, **common}
+            return {"TEST_BROKER": redis, "TEST_BACKEND": self._store(results) or redis, **common}
         if self._rabbitmq is None:
             self._rabbitmq = self._stack.enter_context(RabbitMQServer())
         url = self._rabbitmq.url().replace("amqp://", "pyamqp://").rstrip("/") + "//"
         return {"TEST_BROKER": url, "TEST_BACKEND": redis if results == "redis" else "rpc", **common}
 
+    def _store(self, results: str | None) -> str | None:
+        if results != "memcached":
+            return None
+        if self._memcached is None:
+            self._memcached = self._stack.enter_context(Memcached())
+        return self._memcached.url
+
 
 def path_of(side: str) -> str:
     """PYTHONPATH of a process in which `celery` is Celery's or, by the finder, Taskyard."""
     sources = suite.sources()
-    package = sources / "stock" if side == "celery" else TASKYARD
-    return ":".join(map(str, (INNER, sources / "suite", package)))
+    packages = [sources / "stock"] if side == "celery" else [TASKYARD, INNER / "site"]
+    return ":".join(map(str, (INNER, sources / "suite", *packages)))
 
 
 def worker_command(side: str) -> str:

@@ -115,7 +115,7 @@ def run(
     logs.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     tests = tests or arrangement.files
-    if arrangement.worker is None:
+    if arrangement.broker is None:
         return _run_together(arrangement, servers, list(tests), list(arguments), logs)
     for file in dict.fromkeys(test.partition("::")[0] for test in tests):
         chosen = [test for test in tests if test.partition("::")[0] == file]
@@ -127,7 +127,7 @@ def _run_together(
     arrangement: Arrangement, servers: Servers, tests: list[str], arguments: list[str], logs: Path
 ) -> list[Outcome]:
     stem = arrangement.name
-    if arrangement.worker:
+    if arrangement.broker:
         stem += "-" + Path(tests[0].partition("::")[0]).stem
     report, output = logs / f"{stem}.jsonl", logs / f"{stem}.log"
     report.unlink(missing_ok=True)

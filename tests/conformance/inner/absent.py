@@ -65,4 +65,6 @@ def _is_module(name: str) -> bool:
 
 
 def _stand_in(name: str) -> Any:
+    if name.isupper():
+        return 1.0  # a constant, which the file may calculate with
     return pickle if name == "pickle" else type(name, (Absent,), {})

@@ -27,7 +27,7 @@ def control(request: pytest.FixtureRequest, broker: Broker, client: App) -> Any:
 
 def tell(control: Any, command: str, **arguments: Any) -> Any:
     """The reply of the one worker."""
-    replies = control.broadcast(command, arguments=arguments, reply=True, timeout=20, limit=1)
+    replies = control.broadcast(command, arguments=arguments, reply=True, timeout=60, limit=1)
     assert list(replies[0]) == [NODE]
     return replies[0][NODE]
 
@@ -36,8 +36,8 @@ def test_the_answers_have_celery_s_shapes(
     broker: Broker, client: App, control: Any, start_worker: StartWorker
 ) -> None:
     worker = start_worker(broker)
-    assert control.ping(timeout=20, limit=1) == [{NODE: {"ok": "pong"}}]
-    assert control.inspect(timeout=20, limit=1).ping() == {NODE: {"ok": "pong"}}
+    assert control.ping(timeout=60, limit=1) == [{NODE: {"ok": "pong"}}]
+    assert control.inspect(timeout=60, limit=1).ping() == {NODE: {"ok": "pong"}}
     assert tell(control, "clock")["clock"] > 0
     sent = client.send_task("remote_jobs.nap", (60, "long"))
     wait_until(lambda: "begin long" in worker.ran(), what="the task begins")
@@ -77,7 +77,7 @@ def test_the_answers_have_celery_s_shapes(
     assert stats["pool"]["max-concurrency"] == 2
     assert sorted(stats["pool"]["processes"]) == sorted(worker.children())
     assert int(stats["clock"]) > 0
-    assert stats["uptime"] >= 0
+    assert stats["uptime"] > 0
     assert stats["rusage"]["maxrss"] > 0
     assert stats["broker"]["transport"]
     assert tell(control, "registered", taskinfoitems=["name"])[0] == "remote_jobs.add [name=remote_jobs.add]"
@@ -120,7 +120,7 @@ def test_pools_queues_limits_and_own_commands(
     assert tell(control, "fetch_more", n=3) == {"ok": "prefetch count incremented"}
     assert tell(control, "prefetching")["prefetch_count"] == before + 3
     assert control.broadcast("ping", destination=["other@test"], reply=True, timeout=1) == []
-    assert control.broadcast("ping", pattern="w?@*", matcher="glob", reply=True, timeout=20, limit=1)
+    assert control.broadcast("ping", pattern="w?@*", matcher="glob", reply=True, timeout=60, limit=1)
     control.broadcast("shutdown", destination=[NODE])
     assert worker.wait() == 0
 
@@ -180,10 +180,10 @@ def test_the_state_file_keeps_revocations_over_a_restart(
     first = start_worker(redis_broker, *arguments)
     task_id = str(uuid.uuid4())
     # To that node only: the broker does not remember it.
-    assert client.control.revoke(task_id, destination=[NODE], reply=True, timeout=20)
+    assert client.control.revoke(task_id, destination=[NODE], reply=True, timeout=60)
     first.stop()
     start_worker(redis_broker, *arguments, name=NODE)
-    assert client.control.inspect(timeout=20, limit=1).revoked() == {NODE: [task_id]}
+    assert client.control.inspect(timeout=60, limit=1).revoked() == {NODE: [task_id]}
 
 
 def test_malformed_requests_harm_nobody(broker: Broker, client: App, start_worker: StartWorker) -> None:
@@ -211,7 +211,7 @@ def test_malformed_requests_harm_nobody(broker: Broker, client: App, start_worke
             b"\xff{", exchange=exchange, content_type="application/json", content_encoding="utf-8"
         )
         producer.publish(b"x", exchange=exchange, content_type="text/none", content_encoding="binary")
-    assert client.control.ping(timeout=20, limit=1) == [{NODE: {"ok": "pong"}}]
+    assert client.control.ping(timeout=60, limit=1) == [{NODE: {"ok": "pong"}}]
     assert client.send_task("remote_jobs.add", (1, 2)).get(timeout=WAIT) == 3
 
 
@@ -221,10 +221,10 @@ def test_remote_control_comes_back_after_its_connection_was_cut(
 ) -> None:
     client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
     start_worker(redis_broker)
-    assert client.control.ping(timeout=20, limit=1)
+    assert client.control.ping(timeout=60, limit=1)
     with Connection(redis_broker.url) as connection:
         connection.default_channel.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    wait_until(lambda: client.control.ping(timeout=1, limit=1), what="it answers again")
+    wait_until(lambda: client.control.ping(timeout=3, limit=1), what="it answers again")
 
 
 @pytest.mark.rabbitmq
@@ -233,9 +233,9 @@ def test_remote_control_comes_back_after_rabbitmq_closed_everything(
 ) -> None:
     client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
     start_worker(amqp_broker)
-    assert client.control.ping(timeout=20, limit=1)
+    assert client.control.ping(timeout=60, limit=1)
     vhost.server.ctl("close_all_connections", "--vhost", vhost.name, "for the test")
-    wait_until(lambda: client.control.ping(timeout=1, limit=1), what="it answers again")
+    wait_until(lambda: client.control.ping(timeout=3, limit=1), what="it answers again")
     assert client.send_task("remote_jobs.add", (1, 2)).get(timeout=WAIT) == 3
 
 
@@ -244,10 +244,10 @@ def test_a_limited_task_keeps_its_rate_and_starves_no_other(
     redis_broker: Broker, start_worker: StartWorker
 ) -> None:
     client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
-    worker = start_worker(redis_broker, "-c", "1", environment={"RATE": "6/m"})
+    worker = start_worker(redis_broker, "-c", "1", environment={"RATE": "1/m"})
     limited = [client.send_task("remote_jobs.limited", (number,)) for number in range(60)]
     # Many limited tasks stand before it in the queue.
-    assert client.send_task("remote_jobs.add", (1, 2)).get(timeout=20) == 3
+    assert client.send_task("remote_jobs.add", (1, 2)).get(timeout=50) == 3
     assert worker.ran() == ["limited 0"]
     assert tell(client.control, "rate_limit", task_name="remote_jobs.limited", rate_limit="50/s") == {
         "ok": "new rate limit set successfully"
@@ -267,7 +267,7 @@ def test_nothing_is_left_behind_in_redis(redis_broker: Broker, start_worker: Sta
     client = App("client", broker=redis_broker.url, backend=redis_broker.backend)
     worker = start_worker(redis_broker)
     for _ in range(3):
-        assert client.control.ping(timeout=20, limit=1)
+        assert client.control.ping(timeout=60, limit=1)
     assert worker.stop() == 0
     with Connection(redis_broker.url) as connection:
         keys = {key.decode() for key in connection.default_channel.client.keys("*")}
@@ -296,6 +296,7 @@ def test_commands_are_in_the_panel_that_celery_s_users_import() -> None:
 def test_waiting_messages_are_purged(broker: Broker, client: App) -> None:
     for _ in range(3):
         client.send_task("remote_jobs.add", (1, 2))
+    client.hang_up()  # the broker has them
     assert client.control.purge() == 3
     assert client.control.purge() == 0
 
@@ -322,7 +323,7 @@ def test_keys_with_a_prefix(redis_broker: Broker, start_worker: StartWorker) -> 
     gone = client.send_task("remote_jobs.nap", (0, "gone"))
     client.control.revoke(gone.id)
     worker = start_worker(redis_broker, "-c", "1", environment={"KEY_PREFIX": "shop:"})
-    assert tell(client.control, "revoked") == [gone.id]
+    wait_until(lambda: tell(client.control, "revoked") == [gone.id], what="it is known")
     assert client.send_task("remote_jobs.nap", (0, "kept")).get(timeout=WAIT) == "kept"
     assert "begin gone" not in worker.ran()
     with Connection(redis_broker.url) as connection:
