@@ -15,17 +15,18 @@ from contextvars import Context, copy_context
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from taskyard.errors import SoftTimeLimitExceeded
+from taskyard.errors import Reject, SoftTimeLimitExceeded
 from taskyard.execution.coroutine import Interruptible
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.pool.frames import PIECE
 from taskyard.pool.lane import SideBySide
 from taskyard.pool.lanes import LIMIT_EXCEEDED, TERMINATED
 from taskyard.pool.threads import MOST_THREADS
+from taskyard.task.retrying import has_unsent, send_later, send_unsent
 
 if TYPE_CHECKING:
     from taskyard.app import App
-    from taskyard.execution.runner import Runner
+    from taskyard.execution.runner import Attempt, Runner
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
 
@@ -153,6 +154,7 @@ class AsyncioLane(SideBySide):
         if hard is not None:
             running.hard = hard
             timers.append(self._loop.call_later(hard, self._cancel, running, LIMIT_EXCEEDED))
+        send_later(attempt.request)
         try:
             value = runner.call(attempt)
             if asyncio.iscoroutine(value):
@@ -162,16 +164,30 @@ class AsyncioLane(SideBySide):
             running.body = None
             if running.ended:
                 return None
-            return await self._aside(context, runner.fail, attempt, error)
+            return await self._aside(context, self._fail, attempt, error)
         finally:
             running.body = None
             for timer in timers:
                 timer.cancel()
         if running.ended:
             return None
-        if runner.waits_to_finish(attempt):
-            return await self._aside(context, runner.finish, attempt, value)
-        return runner.finish(attempt, value)
+        if has_unsent(attempt.request) or runner.waits_to_finish(attempt):
+            return await self._aside(context, self._finish, attempt, value)
+        return self._finish(attempt, value)
+
+    def _finish(self, attempt: Attempt, value: Any) -> Outcome:
+        try:
+            send_unsent(attempt.request)
+        except Reject as error:
+            return self._runner.fail(attempt, error)
+        return self._runner.finish(attempt, value)
+
+    def _fail(self, attempt: Attempt, error: BaseException) -> Outcome:
+        try:
+            send_unsent(attempt.request)
+        except Reject as rejected:
+            error = rejected
+        return self._runner.fail(attempt, error)
 
     async def _aside(self, context: Context, step: Callable[..., T], *arguments: Any) -> T:
         """A step that may wait for a broker or a store, in a thread but in the job's own context."""

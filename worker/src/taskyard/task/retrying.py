@@ -13,6 +13,8 @@ from taskyard.context import Request
 from taskyard.errors import Reject, Retry
 
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+#: An attribute of a request: signatures of retries that are to be sent when the task's own code has ended.
+_UNSENT = "unsent_retries"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, _EITHER)
 
 
@@ -91,12 +93,11 @@ class Retrying:
                 task_kwargs=again.kwargs,
             )
         signal = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
-        if not request.is_eager:
-            try:
-                again.apply_async()
-            except Exception as error:
-                # The old message must not be lost with the new one: it goes back to its queue.
-                raise Reject(error, requeue=True) from error
+        unsent = request.get(_UNSENT)
+        if unsent is not None:
+            unsent.append(again)
+        elif not request.is_eager:
+            _send(again)
         if throw:
             raise signal
         return signal
@@ -150,6 +151,30 @@ class Retrying:
             return self.retry(exc=error, throw=False, **options)
         except Exception as final:
             return final
+
+
+def send_later(request: Request) -> None:
+    """From now on keep the request's retries, where sending them would block an event loop."""
+    vars(request)[_UNSENT] = []
+
+
+def has_unsent(request: Request) -> bool:
+    """Whether anything is kept."""
+    return bool(vars(request).get(_UNSENT))
+
+
+def send_unsent(request: Request) -> None:
+    """Send what was kept; what is asked for from now on is sent at once."""
+    for again in vars(request).pop(_UNSENT, ()):
+        _send(again)
+
+
+def _send(again: Any) -> None:
+    try:
+        again.apply_async()
+    except Exception as error:
+        # The old message must not be lost with the new one: it goes back to its queue.
+        raise Reject(error, requeue=True) from error
 
 
 def _given(request: Request) -> Mapping[str, Any]:
