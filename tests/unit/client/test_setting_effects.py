@@ -60,7 +60,7 @@ def test_redis_as_result_store() -> None:
         redis_max_connections=5,
         redis_backend_health_check_interval=9,
     )
-    backend: Any = open_backend(app, "redis://")
+    backend: Any = open_backend(app, "redis")
     pool = backend.client.connection_pool
     wanted = {
         "host": "h", "port": 7000, "db": 4, "username": "u", "password": "p", "socket_timeout": 3.0,

@@ -1,21 +1,32 @@
-"""Proxy: an object that stands for another one, looked up at each use.
+"""Proxy: an object that stands for another one, looked up at each use; PromiseProxy, at the first.
 
 For `current_app`, `current_task` and shared tasks, which mean something else in each thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
+
+__all__ = ("PromiseProxy", "Proxy", "maybe_evaluate")
 
 
 class Proxy:
-    """Stands for what `find()` returns."""
+    """Stands for what `find()` returns, or `find(*args, **kwargs)`."""
 
-    __slots__ = ("__dict__", "_find")
+    __slots__ = ("__dict__", "_find", "_name")
 
-    def __init__(self, find: Callable[[], Any]) -> None:
-        object.__setattr__(self, "_find", find)
+    def __init__(
+        self,
+        find: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        object.__setattr__(self, "_find", partial(find, *args, **kwargs or {}) if args or kwargs else find)
+        object.__setattr__(self, "_name", name)
 
     def _get_current_object(self) -> Any:
         """What it stands for now."""
@@ -31,7 +42,7 @@ class Proxy:
 
     @property
     def __name__(self) -> Any:
-        return self._get_current_object().__name__
+        return object.__getattribute__(self, "_name") or self._get_current_object().__name__
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._get_current_object(), name)
@@ -59,9 +70,7 @@ class Proxy:
         return dir(self._get_current_object())
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is Proxy:
-            other = other._get_current_object()
-        return bool(self._get_current_object() == other)
+        return bool(self._get_current_object() == maybe_evaluate(other))
 
     def __hash__(self) -> int:
         return hash(self._get_current_object())
@@ -71,6 +80,9 @@ class Proxy:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._get_current_object()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._get_current_object()[key]
 
     def __contains__(self, key: object) -> bool:
         return key in self._get_current_object()
@@ -90,9 +102,6 @@ class Proxy:
     def __copy__(self) -> Any:
         return self._get_current_object()
 
-    def __or__(self, other: Any) -> Any:
-        return self._get_current_object() | other
-
     def __enter__(self) -> Any:
         return self._get_current_object().__enter__()
 
@@ -100,6 +109,87 @@ class Proxy:
         return self._get_current_object().__exit__(*error)
 
 
+def _of_two(operation: Callable[[Any, Any], Any]) -> Any:
+    return lambda self, other: operation(self._get_current_object(), maybe_evaluate(other))
+
+
+def _of_one(operation: Callable[[Any], Any]) -> Any:
+    return lambda self: operation(self._get_current_object())
+
+
+for _name in ("lt", "le", "gt", "ge", "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"):
+    setattr(Proxy, f"__{_name}__", _of_two(getattr(operator, _name)))
+for _name, _two in (
+    ("lshift", operator.lshift),
+    ("rshift", operator.rshift),
+    ("and", operator.and_),
+    ("or", operator.or_),
+    ("xor", operator.xor),
+    ("divmod", divmod),
+):
+    setattr(Proxy, f"__{_name}__", _of_two(_two))
+for _name, _operation in (
+    ("neg", operator.neg),
+    ("pos", operator.pos),
+    ("abs", abs),
+    ("invert", operator.invert),
+    ("int", int),
+    ("float", float),
+    ("complex", complex),
+    ("index", operator.index),
+):
+    setattr(Proxy, f"__{_name}__", _of_one(_operation))
+
+
+class PromiseProxy(Proxy):
+    """Stands for what `find()` returned when it was first needed."""
+
+    __slots__ = ("_found", "_waiting")
+
+    def _get_current_object(self) -> Any:
+        try:
+            return object.__getattribute__(self, "_found")
+        except AttributeError:
+            return self.__evaluate__()
+
+    def __evaluate__(self) -> Any:
+        """Find it, and make the calls that waited for that."""
+        found = object.__getattribute__(self, "_find")()
+        object.__setattr__(self, "_found", found)
+        try:
+            waiting = object.__getattribute__(self, "_waiting")
+        except AttributeError:
+            return found
+        object.__delattr__(self, "_waiting")
+        for call in waiting:
+            call()
+        return found
+
+    def __evaluated__(self) -> bool:
+        """Whether it has been found."""
+        try:
+            object.__getattribute__(self, "_found")
+        except AttributeError:
+            return False
+        return True
+
+    def __then__(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call `fun` when it has been found: now, if it has."""
+        if self.__evaluated__():
+            return fun(*args, **kwargs)
+        try:
+            waiting = object.__getattribute__(self, "_waiting")
+        except AttributeError:
+            waiting = []
+            object.__setattr__(self, "_waiting", waiting)
+        waiting.append(partial(fun, *args, **kwargs))
+        return None
+
+    def __maybe_evaluate__(self) -> Any:
+        return self._get_current_object()
+
+
 def maybe_evaluate(value: Any) -> Any:
     """The object itself, where a Proxy stands for it."""
-    return value._get_current_object() if type(value) is Proxy else value
+    kind = type(value)
+    return value._get_current_object() if kind is Proxy or kind is PromiseProxy else value
