@@ -16,6 +16,10 @@ from taskyard.result.key_value import KeyValueBackend
 if TYPE_CHECKING:
     from taskyard.app import App
 
+E_NO_PATH_SET = "the result backend must name a directory: file:///absolute/path"
+E_PATH_NON_CONFORMING_SCHEME = "the result backend must name a directory as file:///absolute/path"
+E_PATH_INVALID = "the result backend's directory must exist and be writable"
+
 
 class FilesystemBackend(KeyValueBackend):
     """For workers and callers that share a file system; a reader never sees half a result."""
@@ -24,14 +28,14 @@ class FilesystemBackend(KeyValueBackend):
 
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
         super().__init__(app, url, **options)
-        path = str(url or "").removeprefix("file://").removeprefix("localhost")
+        if not url:
+            raise ImproperlyConfigured(E_NO_PATH_SET)
+        path = str(url).removeprefix("file://").removeprefix("localhost")
         if not path.startswith("/"):
-            raise ImproperlyConfigured(f"result backend {url!r} must name a directory: file:///absolute/path")
+            raise ImproperlyConfigured(f"{E_PATH_NON_CONFORMING_SCHEME}, not {url!r}")
         self.path = Path(unquote(path))
         if not os.access(self.path, os.W_OK | os.X_OK) or not self.path.is_dir():
-            raise ImproperlyConfigured(
-                f"the result backend's directory {str(self.path)!r} must exist and be writable"
-            )
+            raise ImproperlyConfigured(f"{E_PATH_INVALID}: {self.path}")
 
     def get(self, key: str) -> Any:
         """The bytes, or None."""

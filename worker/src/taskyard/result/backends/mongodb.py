@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 #: What `mongodb_backend_settings` means to this store; everything else is for the client.
 _OWN = ("host", "port", "mongo_host", "user", "password", "database", "options")
-#: Serialisers whose text is stored as such; all others are stored as bytes.
 
 
 class MongoBackend(Backend):
