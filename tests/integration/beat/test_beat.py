@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from taskyard import App
 from tests.harness.program import Program, wait_until
 
 APP = """
@@ -35,7 +36,8 @@ def begun(signal, sender, **kwargs):
 
 def test_tasks_are_sent_until_it_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "beaten.py").write_text(APP)
-    beat = ["beat", "--loglevel=info", "-s", "pasts"]
+    beat = ["beat", "--loglevel=info", "-s", "pasts", "--enable-remote-control", "-n", "clock@here"]
+    client = App("client", broker=f"sqlite:///{tmp_path}/broker.db", set_as_current=False)
     command = [sys.executable, "-m", "taskyard.cli.main", "-A", "beaten", *beat]
     log = tmp_path / "log"
     log.touch()
@@ -47,6 +49,10 @@ def test_tasks_are_sent_until_it_is_stopped(tmp_path: Path) -> None:
         program = Program(command, tmp_path, log)
         try:
             wait_until(lambda wanted=wanted: ticks() >= wanted, what="two ticks more")  # type: ignore[misc]
+            wait_until(
+                lambda: client.control.ping(["clock@here"], limit=1) == [{"clock@here": {"ok": "pong"}}],
+                what="an answer",
+            )
         finally:
             assert program.stop() == 0, program.text()
     assert json.loads((tmp_path / "pasts").read_text())["tick"][1] == ticks()

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from taskyard import App
-from taskyard.beat import BeatLazyFunc, PersistentScheduler, ScheduleEntry, Scheduler, Service
+from taskyard.beat import (
+    BeatLazyFunc,
+    BeatPidbox,
+    PersistentScheduler,
+    ScheduleEntry,
+    Scheduler,
+    Service,
+    beat_nodename,
+)
 from taskyard.client.producer import Producer
 from taskyard.schedules import crontab, maybe_schedule
 
@@ -143,6 +151,27 @@ def test_a_scheduler_of_ones_own(app: App, sent: list[Any]) -> None:
     assert run_due(service.scheduler) <= 2
     assert [message.headers["task"] for message in sent] == ["unit.row"]
     assert rows["row"]["runs"] == 1
+
+
+def test_a_scheduler_that_does_not_tick_answers_no_ping(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def box(**settings: Any) -> BeatPidbox:
+        app.conf.update(settings)
+        return BeatPidbox(Service(app, scheduler_cls=Scheduler, hostname="clock@here"))
+
+    assert box(beat_max_loop_interval=5).max_tick_age == 60
+    assert box(beat_max_loop_interval=300).max_tick_age == 600
+    app.conf.beat_remote_control_max_tick_age = 20
+    fresh = BeatPidbox(Service(app, scheduler_cls=Scheduler))
+    assert not fresh.is_stale(), "it has not begun"
+    age: list[float] = [19]
+    monkeypatch.setattr(Service, "tick_age", lambda self: age[0])
+    assert not fresh.is_stale()
+    age[0] = 21
+    assert fresh.is_stale()
+    app.conf.beat_remote_control_max_tick_age = 0
+    assert not BeatPidbox(Service(app, scheduler_cls=Scheduler)).is_stale(), "switched off"
+    assert beat_nodename().startswith("celerybeat@")
+    assert box().hostname == "clock@here"
 
 
 def test_an_entry_can_be_stored_and_compared(app: App) -> None:

@@ -147,6 +147,11 @@ def test_urls_and_secrets_are_masked(app: App) -> None:
     assert app.conf.table(censored=False)["redis_password"] == "hush"
 
 
+def test_the_first_setting_that_has_a_value(app: App) -> None:
+    assert app.conf.first("own_url", "BROKER_URL") == app.conf.broker_url
+    assert app.conf.first("own_url", "OWN_URL") is None
+
+
 def test_setdefault_does_not_read_the_configuration(app: App) -> None:
     assert app.conf.setdefault("task_default_queue", "q") == "q"
     assert not app.configured

@@ -85,6 +85,10 @@ class Settings(Effective, _Typed, MutableMapping[str, Any]):
         except KeyError:
             raise KeyError(unknown_setting(name)) from None
 
+    def first(self, *names: str) -> Any:
+        """The value of the first of these that has one."""
+        return next((value for name in names if (value := self.get(name)) is not None), None)
+
     def __iter__(self) -> Iterator[str]:
         self.finalize()
         yield from Options.__annotations__
