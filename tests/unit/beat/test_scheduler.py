@@ -15,6 +15,7 @@ from taskyard import App
 from taskyard.beat import (
     BeatLazyFunc,
     BeatPidbox,
+    EmbeddedService,
     PersistentScheduler,
     ScheduleEntry,
     Scheduler,
@@ -172,6 +173,17 @@ def test_a_scheduler_that_does_not_tick_answers_no_ping(app: App, monkeypatch: p
     assert not BeatPidbox(Service(app, scheduler_cls=Scheduler)).is_stale(), "switched off"
     assert beat_nodename().startswith("celerybeat@")
     assert box().hostname == "clock@here"
+
+
+@pytest.mark.parametrize("thread", [True, False])
+def test_a_scheduler_within_a_program(app: App, tmp_path: Path, *, thread: bool) -> None:
+    file = tmp_path / "pasts"
+    beat = EmbeddedService(app, thread=thread, schedule_filename=str(file))
+    beat.start()
+    beat.stop()
+    beat.join(60)
+    assert not beat.is_alive()
+    assert set(json.loads(file.read_text())) == {"often", "weekly", "celery.backend_cleanup"}
 
 
 def test_an_entry_can_be_stored_and_compared(app: App) -> None:

@@ -5,6 +5,7 @@ nor doubles one.  An entry that is new is first due after its interval, or at it
 keep entries are classes derived from `Scheduler`.
 """
 
+from taskyard.beat.embedded import EmbeddedService
 from taskyard.beat.entry import BeatLazyFunc, ScheduleEntry
 from taskyard.beat.persistent import PersistentScheduler
 from taskyard.beat.remote import BeatPidbox, beat_nodename
@@ -15,6 +16,7 @@ __all__ = (
     "DEFAULT_MAX_INTERVAL",
     "BeatLazyFunc",
     "BeatPidbox",
+    "EmbeddedService",
     "PersistentScheduler",
     "ScheduleEntry",
     "Scheduler",
