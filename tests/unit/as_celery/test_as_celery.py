@@ -68,3 +68,42 @@ def test_too_late_is_said() -> None:
             print(error)
     """)
     assert "before the first import of celery" in out
+
+
+def test_loggers_of_celerys_names_hear_what_is_logged() -> None:
+    out = run("""
+        import logging, sys
+        as_celery.install()
+        for name in ("celery", "celery.app.trace"):
+            handler = logging.StreamHandler(sys.stdout)
+            handler.setFormatter(logging.Formatter(name + " %(message)s"))
+            logging.getLogger(name).addHandler(handler)
+        logging.getLogger("celery").setLevel("INFO")
+        logging.getLogger("taskyard.trace").info("done")
+        logging.getLogger("taskyard.worker").info("ready")
+        logging.getLogger("taskyard.worker").debug("unheard")
+    """)
+    assert out == "celery.app.trace done\ncelery done\ncelery ready\n"
+
+
+def test_paths_that_programs_import() -> None:
+    run("""
+        as_celery.install()
+        from celery.app.utils import Settings, bugreport, filter_hidden_settings, find_app
+        from celery.app.defaults import DEFAULT_TASK_LOG_FMT, NAMESPACES
+        from celery.app.log import Logging, TaskFormatter
+        from celery.apps.beat import Beat
+        from celery.apps.worker import Worker
+        from celery.bootsteps import Blueprint, ConsumerStep, StartStopStep, Step
+        from celery.exceptions import FixupWarning, NotConfigured, SecurityWarning, Terminated
+        from celery.exceptions import WorkerShutdown, WorkerTerminate
+        from celery.loaders import get_loader_cls
+        from celery.loaders.app import AppLoader
+        from celery.loaders.base import BaseLoader
+        from celery.utils.time import humanize_seconds, maybe_timedelta, rate, remaining, timezone
+        from celery.worker import WorkController, state
+        from celery.worker.components import Timer
+        from celery.worker.state import active_requests, revoked, total_count
+        assert state.revoked is revoked
+        assert issubclass(Worker, WorkController)
+    """)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import pytest
 from kombu.exceptions import OperationalError
 
-from taskyard import App, Task, group
-from taskyard.app.loading import Loader
+from taskyard import App, Task, group, signals
 from taskyard.client.amqp import AMQP
+from taskyard.loaders.app import AppLoader as Loader
 from taskyard.signals import after_task_publish
 
 
@@ -150,3 +150,33 @@ def test_loader_of_the_users_own(loader: Any) -> None:
         assert type(app.loader).__name__ == "Imports"
     with App("shop", broker="memory://", loader="app") as app:
         assert type(app.loader) is Loader
+
+
+class Telling(Loader):
+    told: ClassVar[list[str]] = []
+
+    def read_configuration(self, env: str = "") -> Any:
+        return {"task_default_queue": "of the loader"}
+
+    def on_worker_init(self) -> None:
+        self.told.append("worker")
+
+    def on_task_init(self, task_id: str, task: Any) -> None:
+        self.told.append(f"task {task_id} {task.name}")
+
+    def on_process_cleanup(self) -> None:
+        self.told.append("cleanup")
+
+
+def test_a_loader_configures_and_is_told() -> None:
+    app = App("told", broker="memory://", backend="memory://", loader=Telling, set_as_current=False)
+    names = ("on_worker_init", "on_task_init", "on_process_cleanup")
+    watched = dict(zip(names, (signals.worker_init, signals.task_prerun, signals.task_postrun), strict=True))
+    try:
+        assert app.conf.task_default_queue == "of the loader"
+        app.task(name="t", shared=False)(lambda: None).apply(task_id="i")
+        signals.worker_init.send(sender=None)
+        assert Telling.told == ["task i t", "cleanup", "worker"]
+    finally:
+        for name, signal in watched.items():
+            signal.disconnect(dispatch_uid=f"loader {name} {id(app)}")

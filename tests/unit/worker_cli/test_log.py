@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from taskyard import App, log, signals
+from taskyard.app.logs import Logging
 from taskyard.context import Request, current
 from taskyard.log import LoggingProxy, LogOptions, setup_logging
-from taskyard.utils.log import ColorFormatter, get_task_logger
+from taskyard.utils.log import ColorFormatter, get_task_logger, in_sighandler
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +26,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Standard error as a text, and the logging as it was before."""
     text = io.StringIO()
     monkeypatch.setattr(sys, "__stderr__", text)
+    monkeypatch.setattr(Logging, "_setup", False)
     for name in ("CELERY_LOG_LEVEL", "CELERY_LOG_FILE"):
         monkeypatch.setenv(name, "")
     names = ("", "taskyard", "taskyard.redirected", *log.TASK_LOGGERS)
@@ -204,3 +207,46 @@ def test_an_app_logs_what_is_printed(stream: io.StringIO) -> None:
     App("x", worker_log_format="%(message)s").log.setup("info", redirect_stdouts=True, redirect_level="INFO")
     print("printed")
     assert stream.getvalue() == "printed\n"
+
+
+def test_what_an_app_sets_up_by_hand(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App("x", worker_task_log_format="%(task_name)s %(message)s", worker_task_log_datefmt="%H")
+    monkeypatch.setattr(logging.getLogger(log.TASK_LOGGERS[0]), "handlers", [])
+    own = io.StringIO()
+    logger = app.log.setup_task_loggers("info", own)
+    get_task_logger("by.hand").info("hello")
+    assert (logger.level, own.getvalue()) == (logging.INFO, "??? hello\n")
+    assert app.log.setup_handlers(logger, None, "%(message)s", False).handlers[0].stream is own
+    assert not app.log.supports_color(True)
+    assert not app.log.already_setup
+
+
+def test_a_line_that_cannot_be_made(stream: io.StringIO) -> None:
+    setup_logging(LogOptions(format="%(message)s"))
+    logging.getLogger("a").error("%d", "x")
+    assert stream.getvalue().startswith("<Unrepresentable <class 'str'>: TypeError(")
+
+
+def test_what_threads_and_signal_handlers_print(stream: io.StringIO) -> None:
+    logger = logging.getLogger("printing")
+    proxy = LoggingProxy(logger, "ERROR")
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+            assert proxy.write("by the logging itself") == 0
+            if record.getMessage() == "first":
+                thread = threading.Thread(target=proxy.write, args=("second",))
+                # Of another thread: it waits for this handler's lock, no longer than it must.
+                thread.start()
+                threads.append(thread)
+
+    texts: list[str] = []
+    threads: list[threading.Thread] = []
+    logger.addHandler(Slow())
+    proxy.write("first")
+    threads[0].join(60)
+    assert texts == ["first", "second"]
+    with in_sighandler():
+        proxy.write("within")
+    assert (texts[2:], stream.getvalue()) == ([], "within\n")

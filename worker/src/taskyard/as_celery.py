@@ -9,6 +9,7 @@ never the real Celery, even where it is installed.  With it go Celery's defaults
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -30,7 +31,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "celery.app.control": "taskyard.control",
         "celery.app.defaults": "taskyard.settings.catalogue",
         "celery.app.events": "taskyard.events",
-        "celery.app.log": "taskyard.log",
+        "celery.app.log": "taskyard.app.logs",
         "celery.app.registry": "taskyard.registry",
         "celery.app.routes": "taskyard.client.routes",
         "celery.app.task": "taskyard.task",
@@ -55,6 +56,10 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "celery.app": {"Celery": "taskyard.app:App"},
         "celery.app.base": {"Celery": "taskyard.app:App"},
         "celery._state": {"task_join_will_block": "taskyard.result.joining:task_join_will_block"},
+        "celery.backends.base": {
+            "COMPRESSED_PAYLOAD_MAGIC": "taskyard.result.payload:COMPRESSED",
+            "compress_payload": "taskyard.result.payload:compress",
+        },
         "celery.canvas": {
             "_clear_chord_option": "taskyard.canvas.chord_bodies:drop_body",
             "_fold_chain": "taskyard.canvas.composition:fold",
@@ -91,6 +96,14 @@ DEFAULTS: Mapping[str, object] = MappingProxyType(
     }
 )
 
+#: Loggers whose lines pass through Celery's of these names, which settings of logging name.
+LOGGERS = (
+    ("taskyard", "celery"),
+    ("taskyard.worker", "celery.worker"),
+    ("taskyard.trace", "celery.app.trace"),
+    ("taskyard.beat", "celery.beat"),
+)
+
 
 class Version(NamedTuple):
     """A version as Celery gives it."""
@@ -125,6 +138,8 @@ def install() -> None:
     if use_defaults is not None:
         use_defaults(DEFAULTS)
     _take_einfo_for_billiards()
+    for ours, theirs in LOGGERS:
+        logging.getLogger(ours).parent = logging.getLogger(theirs)
     sys.meta_path.insert(0, _Finder())
     sys.meta_path.append(_LastResort())
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical", "fatal")
 
 #: Loggers of tasks' authors (get_task_logger); the second for code that configures Celery's by name.
 TASK_LOGGERS = ("taskyard.task", "celery.task")
-_REDIRECTED = "taskyard.redirected"
+#: The logger of what is printed.
+REDIRECTED = "taskyard.redirected"
 
 _COLOURS = {"DEBUG": "\33[1;34m", "WARNING": "\33[1;33m", "ERROR": "\33[1;31m", "CRITICAL": "\33[1;35m"}
 _PLAIN = "\33[0m"
@@ -30,9 +32,9 @@ _PLAIN = "\33[0m"
 class LogOptions:
     """How one worker logs."""
 
-    level: str = "info"
-    #: None for standard error.
-    file: str | None = None
+    level: str | int = "info"
+    #: A name or a stream; None for standard error.
+    file: Any = None
     format: str = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
     datefmt: str | None = None
     task_format: str = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
@@ -71,13 +73,16 @@ class ProcessNameFormatter(logging.Formatter):
 
     def __init__(self, fmt: str | None = None, use_color: bool = True, datefmt: str | None = None) -> None:
         super().__init__(fmt, datefmt)
-        self._color = use_color
+        self.use_color = use_color
 
     def format(self, record: logging.LogRecord) -> str:
         """Format with this process' name."""
         record.processName = ProcessNameFormatter.process_name
-        text = super().format(record)
-        if self._color and record.levelname in _COLOURS:
+        try:
+            text = super().format(record)
+        except Exception as error:
+            text = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
+        if self.use_color and record.levelname in _COLOURS:
             return f"{_COLOURS[record.levelname]}{text}{_PLAIN}"
         return text
 
@@ -120,6 +125,10 @@ def _task_of(record: logging.LogRecord) -> dict[str, Any]:
     return {"task_name": known.get("task_name", "???"), "task_id": known.get("task_id", "???")}
 
 
+#: Set while a signal's handler runs in Python code that may have been interrupted anywhere.
+inside_signal_handler = False
+
+
 class LoggingProxy:
     """A file that logs what is written to it, line by line."""
 
@@ -128,22 +137,28 @@ class LoggingProxy:
     closed = False
     encoding = "utf-8"
 
-    def __init__(self, logger: logging.Logger, level: int) -> None:
+    #: Whether this thread is logging.
+    _thread = threading.local()
+
+    def __init__(self, logger: logging.Logger, loglevel: str | int | None = None) -> None:
         self.logger = logger
-        self.loglevel = level
-        self._busy = False
+        self.loglevel = level_of(loglevel or logger.level or logging.ERROR)
 
     def write(self, data: Any) -> int:
         """Log it; what the logging itself writes meanwhile is dropped."""
         text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
         line = text.rstrip("\n")
-        if not line or self._busy or self.closed:
+        if inside_signal_handler and sys.__stderr__ is not None:
+            # The interrupted code may hold a lock of the logging.
+            print(line, file=sys.__stderr__)
+            return len(text)
+        if not line or self.closed or getattr(self._thread, "recurse_protection", False):
             return 0
-        self._busy = True
+        self._thread.recurse_protection = True
         try:
             self.logger.log(self.loglevel, "%s", line)
         finally:
-            self._busy = False
+            self._thread.recurse_protection = False
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -173,17 +188,19 @@ def level_of(level: str | int) -> int:
     return number if isinstance(number, int) else logging.WARNING
 
 
-def setup_logging(options: LogOptions) -> None:
-    """Log from this level on; a receiver of the signal `setup_logging` does it instead, if there is one."""
+def setup_logging(options: LogOptions) -> list[Any]:
+    """Log from this level on; receivers of the signal `setup_logging` do it instead, if there are any: their
+    answers.
+    """
     level = level_of(options.level)
-    color = _wants_color(options)
+    color = supports_color(options.color, options.file) and not options.json
     about = {
         "loglevel": level,
         "logfile": options.file,
         "format": options.format,
         "colorize": color,
     }
-    os.environ.update(CELERY_LOG_LEVEL=str(level), CELERY_LOG_FILE=options.file or "")
+    os.environ.update(CELERY_LOG_LEVEL=str(level), CELERY_LOG_FILE=str(options.file or ""))
     answers = signals.setup_logging.send(sender=None, **about)
     for _, answer in answers:
         if isinstance(answer, Exception):
@@ -191,12 +208,13 @@ def setup_logging(options: LogOptions) -> None:
     if not answers:
         _configure(options, level, color, about)
     logging.captureWarnings(True)
+    return answers
 
 
 def _configure(options: LogOptions, level: int, color: bool, about: dict[str, Any]) -> None:
     root = logging.getLogger()
     if options.hijack:
-        for name in ("", "taskyard", _REDIRECTED, *TASK_LOGGERS):
+        for name in ("", "taskyard", "celery", REDIRECTED, *TASK_LOGGERS):
             logging.getLogger(name).handlers = []
     root.setLevel(level)
     if not root.handlers:
@@ -218,29 +236,31 @@ def _configure(options: LogOptions, level: int, color: bool, about: dict[str, An
     for name in ("amqp", "kombu", "redis"):
         logging.getLogger(name).setLevel(max(logging.WARNING, level))
     if options.redirect_level is not None:
-        proxy: Any = LoggingProxy(logging.getLogger(_REDIRECTED), level_of(options.redirect_level))
+        proxy: Any = LoggingProxy(logging.getLogger(REDIRECTED), level_of(options.redirect_level))
         sys.stdout = sys.stderr = proxy
 
 
 def _handler(
     options: LogOptions, text: str, datefmt: str | None, formatter: type[ProcessNameFormatter], color: bool
 ) -> logging.Handler:
-    handler: logging.Handler
-    if options.file is None:
-        handler = logging.StreamHandler(sys.__stderr__)
-    else:
-        from logging.handlers import WatchedFileHandler
-
-        handler = WatchedFileHandler(options.file, encoding="utf-8")
+    handler = make_handler(options.file)
     handler.setFormatter(JsonFormatter() if options.json else formatter(text, color, datefmt))
     return handler
 
 
-def _wants_color(options: LogOptions) -> bool:
-    if options.color is None or options.color:
-        stream = sys.__stderr__
-        return options.file is None and not options.json and stream is not None and stream.isatty()
-    return False
+def make_handler(file: Any) -> logging.Handler:
+    """For a file's name, a stream, or None: standard error."""
+    if file is None or hasattr(file, "write"):
+        return logging.StreamHandler(sys.__stderr__ if file is None else file)
+    from logging.handlers import WatchedFileHandler
+
+    return WatchedFileHandler(file, encoding="utf-8")
+
+
+def supports_color(color: bool | None, file: Any) -> bool:
+    """Whether lines are to be coloured: in a terminal only."""
+    stream = sys.__stderr__
+    return color is not False and file is None and stream is not None and stream.isatty()
 
 
 def name_process(name: str) -> None:

@@ -99,6 +99,10 @@ class App(Parts, Configuring, Registering, Sending, Connecting):
         self._fixups = self._make_fixups(fixups)
         if set_as_current:
             self.set_current()
+        if self.loader_cls not in (None, "app", "default"):
+            from taskyard.loaders.base import connect_hooks
+
+            connect_hooks(self)
         shared._register_app(self)
         self.on_init()
 
@@ -271,7 +275,9 @@ def remake(cls: type[App], keywords: dict[str, Any]) -> App:
 
 
 def _make_fallback() -> App:
-    return App("default", set_as_current=False, fixups=[])
+    return App(
+        "default", set_as_current=False, fixups=[], loader=os.environ.get("CELERY_LOADER") or "default"
+    )
 
 
 shared._makers.append(_make_fallback)

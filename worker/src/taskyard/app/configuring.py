@@ -15,9 +15,6 @@ from taskyard.signals import Signal
 
 logger = logging.getLogger("taskyard.app")
 
-#: Names a module with settings where `config_from_object` was not called.
-CONFIG_MODULE = "CELERY_CONFIG_MODULE"
-
 
 class Configuring(AppState):
     """`app.conf` and what fills it."""
@@ -89,7 +86,7 @@ class Configuring(AppState):
         """The configuration object; None without one."""
         source = self._config_source
         if source is None:
-            source = os.environ.get(CONFIG_MODULE) or None
+            return self.loader.read_configuration()
         if not isinstance(source, str):
             return source
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,10 @@ from taskyard.client.router import Router
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from taskyard.app.loading import Loader
     from taskyard.control import Control
     from taskyard.events import Events
+    from taskyard.loaders.base import BaseLoader
     from taskyard.result.backend import Backend
-
-
-#: What Celery calls its own loaders.
-_OWN_LOADERS = (None, "app", "default")
 
 
 class Parts(AppState):
@@ -91,15 +88,13 @@ class Parts(AppState):
         return LamportClock()
 
     @cached_property
-    def loader(self) -> Loader:
-        """What imports modules with tasks."""
-        app: Any = self
-        if self.loader_cls not in _OWN_LOADERS:
-            made: Loader = resolve(self.loader_cls)(app=self)
-            return made
-        from taskyard.app.loading import Loader
+    def loader(self) -> BaseLoader:
+        """What finds the configuration and imports modules with tasks."""
+        from taskyard.loaders import get_loader_cls
 
-        return Loader(app)
+        kind = get_loader_cls(self.loader_cls or os.environ.get("CELERY_LOADER") or "app")
+        made: BaseLoader = kind(app=self)
+        return made
 
     @cached_property
     def log(self) -> Any:
@@ -107,9 +102,9 @@ class Parts(AppState):
         app: Any = self
         if self.log_cls is not None:
             return resolve(self.log_cls)(app=self)
-        from taskyard.app.loading import Logs
+        from taskyard.app.logs import Logging
 
-        return Logs(app)
+        return Logging(app)
 
     @cached_property
     def canvas(self) -> ModuleType:

@@ -190,8 +190,8 @@ class Registering(AppState):
         names = packages() if callable(packages) else packages
         if names is None:
             names = self._packages_of_fixups()
-        found = [find_related_module(name, related_name) for name in names]
-        return [module for module in found if module is not None]
+        found: list[Any] = self.loader.autodiscover_tasks(names, related_name)
+        return found
 
     def _packages_of_fixups(self) -> list[str]:
         names: list[str] = []
@@ -204,10 +204,8 @@ class Registering(AppState):
 
     def import_default_modules(self) -> list[Any]:
         """Import all modules with tasks: those to discover, and the settings `imports` and `include`."""
-        for _, answer in import_modules.send(sender=self):
-            if isinstance(answer, Exception):
-                raise answer
-        return [import_module(name) for name in (*self.conf.imports, *self.conf.include)]
+        found: list[Any] = self.loader.import_default_modules()
+        return found
 
 
 def resolve(place: Any) -> Any:
@@ -217,30 +215,3 @@ def resolve(place: Any) -> Any:
     from taskyard.settings.source import load
 
     return load(place)
-
-
-def find_related_module(package: str, related_name: str | None) -> Any:
-    """The module of that name in a package (or in the package that a class path stands in); None without
-    one.  An error within the module is raised.
-    """
-    try:
-        module = import_module(package)
-    except ModuleNotFoundError as error:
-        outer, _, last = package.rpartition(".")
-        if not outer or error.name != package:
-            raise
-        package, module = outer, import_module(outer)
-        if not hasattr(module, last):
-            raise
-    if not related_name:
-        return module
-    name = f"{package}.{related_name}"
-    try:
-        from importlib.util import find_spec
-
-        spec = find_spec(name)
-    except ModuleNotFoundError as error:  # the package is a plain module
-        if error.name not in (package, name):
-            raise
-        spec = None
-    return import_module(name) if spec is not None else None

@@ -43,3 +43,4 @@ class AppState:
     thread_oid: Any
     timezone: Any
     AsyncResult: Any
+    loader: Any

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+from taskyard import log
 from taskyard.log import TASK_LOGGERS, LoggingProxy, level_of
 from taskyard.log import ProcessNameFormatter as ColorFormatter
 
-__all__ = ("ColorFormatter", "LoggingProxy", "get_logger", "get_task_logger", "mlevel", "task_logger")
+__all__ = (
+    "LOG_LEVELS",
+    "ColorFormatter",
+    "LoggingProxy",
+    "base_logger",
+    "get_logger",
+    "get_task_logger",
+    "in_sighandler",
+    "mlevel",
+    "set_in_sighandler",
+    "task_logger",
+    "worker_logger",
+)
+
+#: Number -> name and name -> number.
+LOG_LEVELS: dict[Any, Any] = dict(logging._nameToLevel)
+LOG_LEVELS.update(logging._levelToName)
+#: The parent of what is logged here and of nothing else.
+base_logger = logger = logging.getLogger("celery")
+worker_logger = logging.getLogger("celery.worker")
 
 #: The parent of all task loggers.
 task_logger = logging.getLogger(TASK_LOGGERS[0])
@@ -41,3 +64,18 @@ def _is_below(logger: logging.Logger, other: logging.Logger) -> bool:
 def mlevel(level: str | int) -> int:
     """The number of a level's name."""
     return level_of(level)
+
+
+def set_in_sighandler(value: bool) -> None:
+    """Say whether a signal's handler runs: what is printed is not logged then."""
+    log.inside_signal_handler = value
+
+
+@contextmanager
+def in_sighandler() -> Iterator[None]:
+    """In the body of a signal's handler."""
+    set_in_sighandler(True)
+    try:
+        yield
+    finally:
+        set_in_sighandler(False)

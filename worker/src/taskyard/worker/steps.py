@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from taskyard.bootsteps import Step
 from taskyard.errors import ImproperlyConfigured
 from taskyard.worker.remote.view import ConsumerView
-from taskyard.worker.timers import Timers
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -28,6 +27,8 @@ class ConnectionView(ConsumerView):
     """What consumer steps are given: the connection, and the worker's parts by Celery's names."""
 
     def __init__(self, worker: Worker) -> None:
+        from taskyard.worker.timers import Timers
+
         super().__init__(worker.remote.view)
         self.worker = worker
         self.hub, self.timer = worker.loop, Timers(worker.loop)
