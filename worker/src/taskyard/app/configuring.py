@@ -86,6 +86,10 @@ class Configuring(AppState):
         """The configuration object; None without one."""
         source = self._config_source
         if source is None:
+            environment = os.environ
+            usual = self.loader_cls in (None, "app") and not environment.get("CELERY_LOADER")
+            if usual and not environment.get("CELERY_CONFIG_MODULE"):
+                return None  # which is known without a loader
             return self.loader.read_configuration()
         if not isinstance(source, str):
             return source

@@ -44,3 +44,4 @@ class AppState:
     timezone: Any
     AsyncResult: Any
     loader: Any
+    loader_cls: Any
