@@ -50,6 +50,11 @@ class Cradle:
         self._inherited: set[int] = set()
         self._count = 0
 
+    @property
+    def lane(self) -> str:
+        """How its children run jobs."""
+        return self._spec.lane
+
     def prepare(self) -> None:
         """Remember which files children may keep, and import what each of them needs; call it before
         connections are opened.

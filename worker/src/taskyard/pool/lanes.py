@@ -45,6 +45,8 @@ class LanePool(ProcessPool):
         super().__init__(cradle, processes, pace=pace, **options)
         self.slots = slots
         self.enforces_limits = enforces_limits
+        #: How its children run jobs.
+        self.kind = cradle.lane
         self._chosen: ChildProcess | None = None
 
     # -- jobs

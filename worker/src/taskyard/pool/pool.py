@@ -43,6 +43,8 @@ class LostJob(NamedTuple):
 class Pool(ABC):
     """Runs jobs; everything is called in the loop's thread, and so are the callbacks."""
 
+    #: What it is called: prefork, threads, asyncio, gevent, eventlet or solo.
+    kind = "custom"
     #: How many jobs can run at the same time.
     slots: int
     #: Held while a process is forked: other threads wait outside of critical sections.
@@ -106,15 +108,15 @@ class Pool(ABC):
 
     def grow(self, count: int = 1) -> None:
         """Add slots; NotSupported if this pool cannot."""
-        raise NotSupported(f"the pool {type(self).__name__} has a fixed size")
+        raise NotSupported(f"the {self.kind} pool has a fixed size")
 
     def shrink(self, count: int = 1) -> None:
         """Take slots away as soon as nothing runs in them; ValueError below 1."""
-        raise NotSupported(f"the pool {type(self).__name__} has a fixed size")
+        raise NotSupported(f"the {self.kind} pool has a fixed size")
 
     def restart(self) -> None:
         """Replace the processes; what runs in them ends first."""
-        raise NotSupported(f"the pool {type(self).__name__} has nothing to restart")
+        raise NotSupported(f"the {self.kind} pool has nothing to restart")
 
     @abstractmethod
     def kill(self) -> None:

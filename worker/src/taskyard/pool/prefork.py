@@ -24,6 +24,7 @@ _ENDING = frozenset([signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHU
 class PreforkPool(ProcessPool):
     """`slots` child processes."""
 
+    kind = "prefork"
     enforces_limits = True
 
     def __init__(self, cradle: Cradle, slots: int, *, pace: Pace, **options: Any) -> None:

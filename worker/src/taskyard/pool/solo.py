@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class SoloPool(Pool):
     """Runs one job after the other; there are no time limits and nothing can be killed."""
 
+    kind = "solo"
     slots = 1
 
     def __init__(self, app: App, hostname: str, *, store: bool, pace: Pace) -> None:

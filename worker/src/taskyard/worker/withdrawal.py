@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from taskyard.errors import NotSupported
@@ -39,11 +40,19 @@ def terminate(consumer: Consumer, pool: Pool, is_meant: Callable[[Held], bool], 
     for seq, held in list(consumer.running.items()):
         if seq not in begun or not is_meant(held):
             continue
-        if not pool.terminate_job(seq, number):
-            raise NotSupported(f"the pool {type(pool).__name__} cannot end a task that runs")
+        if _is_in_a_thread(consumer, pool, held) or not pool.terminate_job(seq, number):
+            raise NotSupported(f"the {pool.kind} pool cannot end {held.envelope.name}: it runs in a thread")
         logger.info("Terminating %s (%s)", held.envelope.id, number)
         ended.append(held.envelope.id)
     return ended
+
+
+def _is_in_a_thread(consumer: Consumer, pool: Pool, held: Held) -> bool:
+    """Whether it is no coroutine among coroutines: nobody can end that."""
+    if pool.kind != "asyncio":
+        return False
+    task = consumer.intake.app.tasks.find(held.envelope.name)
+    return task is not None and not iscoroutinefunction(task.run)
 
 
 def cancel_running(consumer: Consumer, pool: Pool, link: Link) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from taskyard.errors import NotSupported
 from taskyard.worker.remote.panel import control_command, nok, ok
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ def pool_restart(
             importlib.import_module(name)
         elif reload:
             importlib.reload(sys.modules[name])
-    state.worker.pool.restart()
+    # Where there is nothing to replace the modules are all there is to reload.
+    with suppress(NotSupported):
+        state.worker.pool.restart()
     return ok("reload started")
 
 

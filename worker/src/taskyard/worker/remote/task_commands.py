@@ -64,6 +64,8 @@ def revoke_by_stamped_headers(
 ) -> Any:
     """Revoke task by header (or list of headers)."""
     if isinstance(headers, list):
+        if not all("=" in each for each in headers):
+            raise ValueError(f"stamps are given as header=stamp, not {headers!r}")
         headers = dict(each.split("=", 1) for each in headers)
     number = signal_number(signal)
     state.remote.revoke_stamps(headers, everywhere=state.everywhere)

@@ -102,6 +102,7 @@ class WorkerView:
         worker, options = self.worker, self.worker.options
         pool = worker.pool
         return {
+            **_threads(pool),
             "implementation": f"{type(pool).__module__}:{type(pool).__qualname__}",
             "max-concurrency": pool.slots,
             "processes": list(pool.pids),
@@ -117,6 +118,16 @@ class WorkerView:
                 "inqueues": {"total": len(pool.pids), "active": len(pool.running())},
             },
         }
+
+
+def _threads(pool: Any) -> dict[str, Any]:
+    """What Celery's pools of threads and greenlets tell of themselves."""
+    busy = len(pool.running())
+    if pool.kind == "threads":
+        return {"threads": pool.slots}
+    if pool.kind == "eventlet":
+        return {"free-threads": pool.slots - busy, "running-threads": busy}
+    return {}
 
 
 class ConsumerView:
