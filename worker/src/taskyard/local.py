@@ -16,7 +16,7 @@ __all__ = ("PromiseProxy", "Proxy", "maybe_evaluate")
 class Proxy:
     """Stands for what `find()` returns, or `find(*args, **kwargs)`."""
 
-    __slots__ = ("__dict__", "_find", "_name")
+    __slots__ = ("_doc", "_find", "_name")
 
     def __init__(
         self,
@@ -24,9 +24,11 @@ class Proxy:
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
         name: str | None = None,
+        __doc__: str | None = None,
     ) -> None:
         object.__setattr__(self, "_find", partial(find, *args, **kwargs or {}) if args or kwargs else find)
         object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_doc", __doc__)
 
     def _get_current_object(self) -> Any:
         """What it stands for now."""
@@ -38,7 +40,11 @@ class Proxy:
 
     @property
     def __doc__(self) -> Any:  # type: ignore[override]
-        return self._get_current_object().__doc__
+        return object.__getattribute__(self, "_doc") or self._get_current_object().__doc__
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        return self._get_current_object().__dict__
 
     @property
     def __name__(self) -> Any:
@@ -67,7 +73,10 @@ class Proxy:
         return str(self._get_current_object())
 
     def __dir__(self) -> list[str]:
-        return dir(self._get_current_object())
+        try:
+            return dir(self._get_current_object())
+        except RuntimeError:
+            return []
 
     def __eq__(self, other: object) -> bool:
         return bool(self._get_current_object() == maybe_evaluate(other))

@@ -41,6 +41,13 @@ __all__ = ["Backend", "BaseBackend", "BaseDictBackend", "open_backend", "states"
 logger = logging.getLogger(__name__)
 
 
+class _Nothing(dict[str, Any]):
+    """Remembers nothing."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        pass
+
+
 class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
     """One app's result store."""
 
@@ -97,9 +104,9 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
         self.always_retry: bool = conf.result_backend_always_retry
         self.max_retries = conf.result_backend_max_retries
         limit = max_cached_results or conf.result_cache_max
-        #: Successes read before; None where result_cache_max is -1.
-        self._known: OrderedDict[str, dict[str, Any]] | None = None if limit in (None, -1) else OrderedDict()
-        self._known_limit = limit or 0
+        #: Successes read before; where result_cache_max is -1, none.
+        self._cache: dict[str, dict[str, Any]] = _Nothing() if limit in (None, -1) else OrderedDict()
+        self._cache_limit = limit or 0
 
     @property
     def compression(self) -> str | None:
@@ -145,32 +152,27 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
     # -- reading
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """What is stored; a PENDING result where there is nothing."""
-        known = self._known
-        if cache and known is not None and task_id in known:
-            known.move_to_end(task_id)
+        known = self._cache
+        if cache and task_id in known:
+            known[task_id] = known.pop(task_id)  # the last to be dropped
             return known[task_id]
         meta: dict[str, Any] = self._retrying(
             lambda: self._get_task_meta_for(task_id),
             lambda: BackendGetMetaError("the result could not be read", task_id=task_id),
         )
-        if cache and known is not None and meta.get("status") == SUCCESS:
-            self._remember(task_id, meta)
+        if cache and meta.get("status") == SUCCESS:
+            known[task_id] = meta
+            if 0 < self._cache_limit < len(known):
+                del known[next(iter(known))]
         return meta
-
-    def _remember(self, task_id: str, meta: dict[str, Any]) -> None:
-        assert self._known is not None
-        self._known[task_id] = meta
-        if self._known_limit and len(self._known) > self._known_limit:
-            self._known.popitem(last=False)
 
     def is_cached(self, task_id: str) -> bool:
         """Whether the final result would be answered from memory."""
-        return self._known is not None and task_id in self._known
+        return task_id in self._cache
 
     def reload_task_result(self, task_id: str) -> None:
         """Read again what may have been remembered."""
-        if self._known is not None:
-            self._known.pop(task_id, None)
+        self._cache.pop(task_id, None)
         self.get_task_meta(task_id)
 
     def get_state(self, task_id: str) -> str:
@@ -198,8 +200,7 @@ class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
 
     def forget(self, task_id: str) -> None:
         """Remove a result."""
-        if self._known is not None:
-            self._known.pop(task_id, None)
+        self._cache.pop(task_id, None)
         self._retrying(lambda: self._forget(task_id))
 
     # -- groups

@@ -65,10 +65,7 @@ class Payload:
         """What was stored; compressed or not, whatever the setting is now."""
         if payload is None:
             return None
-        if isinstance(payload, memoryview):
-            payload = payload.tobytes()
-        if isinstance(payload, (bytes, bytearray)) and payload.startswith(COMPRESSED):
-            payload = decompress(bytes(payload))
+        payload = uncompressed(payload)
         if self._json and JSON in self.accept:
             return load_json(payload)
         from kombu.serialization import loads
@@ -91,6 +88,15 @@ def decompress(payload: bytes) -> bytes:
     content_type, _, body = payload[len(COMPRESSED) :].partition(b"\x00")
     plain = kombu_decompress(body, content_type.decode())
     return plain if isinstance(plain, bytes) else bytes(plain)
+
+
+def uncompressed(payload: Any) -> Any:
+    """What was stored, without the compression if it has one."""
+    if isinstance(payload, memoryview):
+        payload = payload.tobytes()
+    if isinstance(payload, (bytes, bytearray)) and payload.startswith(COMPRESSED):
+        return decompress(bytes(payload))
+    return payload
 
 
 def _check_compression(method: str) -> None:

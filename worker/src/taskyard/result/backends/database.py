@@ -179,7 +179,8 @@ class DatabaseBackend(Backend):
         return row
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        return self._read([task_id]).get(task_id) or {"status": PENDING, "result": None}
+        unknown = {"task_id": task_id, "status": PENDING, "result": None, "traceback": None}
+        return self._read([task_id]).get(task_id) or unknown
 
     def get_metas(self, task_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is stored for each of many."""
