@@ -59,6 +59,7 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "celery.backends.base": {
             "COMPRESSED_PAYLOAD_MAGIC": "taskyard.result.payload:COMPRESSED",
             "compress_payload": "taskyard.result.payload:compress",
+            "decompress_payload": "taskyard.result.payload:uncompressed",
         },
         "celery.canvas": {
             "_clear_chord_option": "taskyard.canvas.chord_bodies:drop_body",
