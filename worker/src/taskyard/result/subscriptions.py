@@ -82,6 +82,8 @@ class PlainSubscription:
     def message(self, timeout: float) -> tuple[str, Any] | None:
         """The next announcement: channel and value; None after `timeout` seconds, or earlier."""
         if not self._heard:
+            self._hear()  # what came together with the answer to `open`
+        if not self._heard:
             self._sock.settimeout(max(timeout, 0.001))
             self._reading = True
             try:
@@ -89,12 +91,15 @@ class PlainSubscription:
             except TimeoutError:
                 self._reading = False
                 return None
-            while (reply := self._next()) is not INCOMPLETE:
-                if type(reply) is not Push:
-                    raise RedisConnectionError(f"Redis answered unasked: {reply!r}")
-                self._note(reply)
+            self._hear()
             self._reading = False
         return self._heard.popleft() if self._heard else None
+
+    def _hear(self) -> None:
+        while (reply := self._next()) is not INCOMPLETE:
+            if type(reply) is not Push:
+                raise RedisConnectionError(f"Redis answered unasked: {reply!r}")
+            self._note(reply)
 
     def close(self) -> None:
         """Hear no more of these keys: of a single one from the next time on, which costs nothing."""
