@@ -75,6 +75,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             )
             listener = threading.Thread(target=pair.capture, args=(receiver,), daemon=True)
             listener.start()
+            with redis.Redis(port=server.port) as store:
+                wait_until(lambda: any(int(each["psub"]) for each in store.client_list()), what="listening")
             processes = []
             for node, program in programs.items():
                 environment = {
@@ -94,14 +96,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
                     lambda: {THEIRS, OURS} <= {event["hostname"] for event in pair.events}, what="both online"
                 )
                 for node in QUEUES:
-                    wait_until(lambda node=node: client.control.ping([node], timeout=2), what=node)  # type: ignore[misc]
-                client.control.enable_events(reply=True, timeout=20, limit=2)
+                    wait_until(lambda node=node: client.control.ping([node], timeout=5), what=node)  # type: ignore[misc]
+                client.control.enable_events(reply=True, timeout=60, limit=2)
                 yield pair
             finally:
                 for process in processes:
                     process.terminate()
                 for process in processes:
-                    process.wait(60)
+                    try:
+                        process.wait(60)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        process.wait()
                 receiver.should_stop = True
                 listener.join(30)
         client.close()
@@ -144,7 +150,7 @@ _SAME = (
 def lives(pair: Pair) -> dict[str, dict[str, str]]:
     """The task ids by scenario and node, after all have ended."""
     ids = {scenario: {node: f"{scenario} {node}" for node in QUEUES} for scenario in EVENTS}
-    pair.client.control.revoke(list(ids["revoked"].values()), reply=True, timeout=20, limit=2)
+    pair.client.control.revoke(list(ids["revoked"].values()), reply=True, timeout=60, limit=2)
     for scenario in EVENTS:
         call = dict(_CALLS.get(scenario, {}))
         name = f"parity_jobs.{call.pop('name', scenario)}"
@@ -159,7 +165,7 @@ def lives(pair: Pair) -> dict[str, dict[str, str]]:
         return [task_id for task_id, count in expected.items() if len(pair.types(task_id)) < count]
 
     # What is missing at the end is seen by the tests.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while missing() and time.monotonic() < deadline:
         time.sleep(0.05)
     return ids
@@ -272,7 +278,7 @@ def control(request: pytest.FixtureRequest, pair: Pair) -> Any:
 def ask(control: Any, command: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
     """What Celery's worker and ours answer."""
     replies = control.broadcast(
-        command, arguments=arguments, destination=[THEIRS, OURS], reply=True, timeout=20, limit=2
+        command, arguments=arguments, destination=[THEIRS, OURS], reply=True, timeout=60, limit=2
     )
     answers = {node: answer for reply in replies for node, answer in reply.items()}
     return answers[THEIRS], answers[OURS]
