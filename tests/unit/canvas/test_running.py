@@ -72,6 +72,11 @@ def test_a_message_goes_back_when_its_successor_cannot_be_sent(
 
     monkeypatch.setattr("taskyard.client.producer.Producer.publish", unreachable)
     assert run(app, "add", 1, 2, callbacks=[app.tasks["a"].s()]).disposition == REQUEUE
+    app.tasks["add"].acks_late = False  # it is gone from its queue
+    following = app.tasks["a"].s()
+    following.freeze("following")
+    assert run(app, "add", 1, 2, chain=[following]).disposition == ACK
+    assert [app.backend.get_state(each) for each in ("the-id", "following")] == ["FAILURE", "FAILURE"]
 
 
 def test_a_chord_hears_of_success_and_failure(app: App, sent: list[Any], parts: list[Any]) -> None:

@@ -18,7 +18,8 @@ __all__ = ["call_errbacks", "send_next"]
 def send_next(app: App, request: Request, value: Any) -> None:
     """Send the links and the next step of the chain; Reject (requeue) when the broker cannot take them.
 
-    Without its successors the task is not done: the message goes back and will run again.
+    Without its successors the task is not done: the message goes back and will run again.  One that was
+    acknowledged when it began cannot: BrokerError, and it has failed.
     """
     from taskyard.canvas.signatures import maybe_signature
 
@@ -34,7 +35,11 @@ def send_next(app: App, request: Request, value: Any) -> None:
                 step = maybe_signature(chain[-1], app=app)
                 step.apply_async((value,), chain=list(chain[:-1]), **options)
     except BrokerError as error:
-        raise Reject(error, requeue=True) from error
+        task = app.tasks.find(str(request.task))
+        late = task.acks_late if task is not None else None
+        if late or (late is None and app.conf.task_acks_late):
+            raise Reject(error, requeue=True) from error
+        raise
 
 
 def _links(app: App, callbacks: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from taskyard.zones import zone_of
@@ -52,7 +53,7 @@ class BaseSchedule:
     def tz(self, tz: tzinfo) -> None:
         self._tz = tz
 
-    @property
+    @cached_property
     def utc_enabled(self) -> bool:
         """The setting enable_utc."""
         return bool(self.app.conf.enable_utc)
