@@ -9,6 +9,7 @@ from weakref import proxy
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.result.joining import assert_will_not_block
+from taskyard.result.result import AsyncResult
 from taskyard.result.states import PROPAGATE_STATES
 from taskyard.result.tuples import ResultBase, app_of
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from taskyard.result.backend import Backend
 
 Callback = Callable[[str, Any], Any]
+
+
+def _is_unread(result: Any) -> bool:
+    """Whether it is a task's result that would look into its store."""
+    if not isinstance(result, AsyncResult) or result._cache:
+        return False
+    return type(result)._get_task_meta is AsyncResult._get_task_meta
 
 
 class ResultSet(ResultBase):
@@ -107,11 +115,28 @@ class ResultSet(ResultBase):
 
     def completed_count(self) -> int:
         """How many succeeded."""
-        return sum(bool(result.successful()) for result in self.results)
+        return sum(bool(result.successful()) for result in self._read_together())
+
+    def _read_together(self) -> list[Any]:
+        """The members without those that turn out not to be ready, read at once where the store can."""
+        asked: dict[int, dict[str, list[Any]]] = {}
+        unready: set[int] = set()
+        for each in self.results:
+            if _is_unread(each) and each.backend.supports_native_join:
+                asked.setdefault(id(each.backend), {}).setdefault(each.id, []).append(each)
+        for by_id in asked.values():
+            backend = next(iter(by_id.values()))[0].backend
+            metas = backend.get_metas(by_id)
+            for task_id, alike in by_id.items():
+                for each in alike:
+                    each._maybe_set_cache(metas.get(task_id))
+                    if not each._cache:
+                        unready.add(id(each))
+        return [each for each in self.results if id(each) not in unready] if unready else self.results
 
     def maybe_throw(self, callback: Callback | None = None, propagate: bool = True) -> None:
         """Raise the first exception there is."""
-        for result in self.results:
+        for result in self.results if callback is not None else self._read_together():
             result.maybe_throw(callback=callback, propagate=propagate)
 
     maybe_reraise = maybe_throw
