@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
 import pytest
+import redis
 
 from taskyard import App, current_app, shared_task
-from taskyard.contrib.testing.app import TestApp
+from taskyard.contrib.testing.app import TestApp, setup_default_app
 from taskyard.contrib.testing.worker import start_worker
 from taskyard.signals import task_received
+from tests.harness.program import wait_until
 
 pytest_plugins = ["taskyard.contrib.pytest", "pytester"]
 
@@ -89,6 +92,21 @@ def test_a_worker_with_processes_in_a_thread(redis_url: str) -> None:
     assert [value for value, _ in answers] == [2 * number for number in range(10)]
     assert os.getpid() not in {pid for _, pid in answers}
     assert worker.exit_code == 0
+
+
+@pytest.mark.redis
+def test_nothing_of_a_test_s_worker_stays_connected(redis_url: str) -> None:
+    store = redis.Redis.from_url(redis_url)
+    others = len(store.client_list())
+    apps = []
+    for number in range(6):
+        app = TestApp(f"block{number}", broker=redis_url, backend=redis_url)
+        with setup_default_app(app), start_worker(app, **PATIENT):
+            pass  # it has answered a ping
+        apps.append(app)
+    gc.collect()
+    # At most the connections for sending that the last app keeps.
+    wait_until(lambda: len(store.client_list()) <= others + 2, what="the connections to be closed")
 
 
 def test_a_worker_that_cannot_start_says_so() -> None:
