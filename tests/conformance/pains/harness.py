@@ -35,7 +35,14 @@ class Worker:
     """A worker process of either side."""
 
     def __init__(
-        self, side: Side, directory: Path, environment: dict[str, str], name: str, arguments: tuple[str, ...]
+        self,
+        side: Side,
+        directory: Path,
+        environment: dict[str, str],
+        name: str,
+        arguments: tuple[str, ...],
+        *,
+        gossip: bool = False,
     ) -> None:
         self.side = side
         self.name = name
@@ -53,8 +60,8 @@ class Worker:
         }
         common = ["-A", "pains", "worker", "-n", f"{name}@test", *arguments]
         if side == "celery":
-            options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
-            self.command = [sys.executable, "-m", "celery", *common, *options]
+            quiet = [] if gossip else ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+            self.command = [sys.executable, "-m", "celery", *common, *quiet, "-l", "info"]
         else:
             self.command = [sys.executable, "-m", "taskyard.cli.main", *common, "-l", "info"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -127,6 +134,8 @@ class Cluster:
         self.record = directory / "record"
         self.environment = {"BROKER": broker, "BACKEND": backend, **environment}
         self.workers: list[Worker] = []
+        #: Whether Celery's workers talk to each other, as they do unless told otherwise.
+        self.gossip = False
         self._client: Any = None
 
     @property
@@ -142,7 +151,8 @@ class Cluster:
         return self._made(self.side, arguments).launch()
 
     def _made(self, side: Side, arguments: tuple[str, ...]) -> Worker:
-        worker = Worker(side, self.directory, self.environment, f"w{len(self.workers)}", arguments)
+        name = f"w{len(self.workers)}"
+        worker = Worker(side, self.directory, self.environment, name, arguments, gossip=self.gossip)
         self.workers.append(worker)
         return worker
 

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import redis
+from kombu import Connection, Exchange
 
 from tests.conformance.conftest import MakeCluster
 from tests.conformance.pains.harness import Cluster, wait_until
@@ -27,6 +28,24 @@ def test_16_events_are_sent_only_while_somebody_listens(cluster: MakeCluster, re
     wait_until(lambda: made.count("end").total() >= 100, what="the tasks")
     # Heartbeats go on, one in two seconds.
     assert (published(store) - before > 50) is made.hurts
+
+
+def test_16_a_worker_that_was_killed_leaves_no_queue_of_events_that_grows(
+    cluster: MakeCluster, redis_url: str
+) -> None:
+    made = cluster()
+    made.gossip = True
+    made.start().kill()
+    with Connection(redis_url) as connection:
+        # By what is bound, as programs publish that do not know how Celery's events go on Redis.
+        exchange = Exchange("celeryev", type="topic")
+        event = {"type": "worker-heartbeat", "hostname": "other@test", "timestamp": 0.0}
+        connection.Producer(serializer="json").publish(
+            event, exchange=exchange, routing_key="worker.heartbeat", declare=[exchange]
+        )
+    # Nobody will ever read it; each worker of Celery's that was killed has one.
+    left = list(redis.Redis.from_url(redis_url).scan_iter(match="celeryev.*"))
+    assert len(left) == (1 if made.hurts else 0)
 
 
 def listen(made: Cluster) -> None:

@@ -34,6 +34,25 @@ def test_14_a_task_longer_than_the_consumer_timeout(cluster: MakeCluster, vhost:
         assert not worker.ended()
 
 
+@pytest.mark.parametrize("side", ["taskyard"], indirect=True)
+def test_14_what_another_worker_gets_meanwhile_waits_for_the_first_one_s_lock(
+    cluster: MakeCluster, vhost: Vhost
+) -> None:
+    with impatience(vhost.server, consumer_timeout=3):
+        made = cluster(broker=vhost.url)
+        made.start("-c", "2")
+        made.send("guarded", "long", 15)
+        wait_until(lambda: made.count("begin")["long"], what="the task")
+        made.start("-c", "2")
+        wait_until(lambda: made.count("end")["long"], what="its end")
+        wait_until(lambda: (vhost.queue("celery") or {}).get("messages") == 0, what="nothing left")
+        made.send("run", "after")
+        wait_until(lambda: made.count("end")["after"], what="the task after it")
+        assert made.count("begin")["long"] == 1
+        # The message went from one to the other.
+        assert any("is busy" in worker.text() or "not run twice" in worker.text() for worker in made.workers)
+
+
 def test_15_tasks_for_later_do_not_fill_a_worker_of_a_quorum_queue(
     cluster: MakeCluster, vhost: Vhost
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -18,6 +19,27 @@ def test_12_who_sends_and_does_not_wait_leaks_no_subscriptions(cluster: MakeClus
     results = [made.send("add", number, 1) for number in range(100)]
     channels = [name for name in set(store.pubsub_channels()) - known if b"task-meta" in name]
     assert len(channels) == (len(results) if made.hurts else 0)
+
+
+def test_12_a_result_is_found_though_its_announcement_was_lost(cluster: MakeCluster, redis_url: str) -> None:
+    made = cluster()
+    sent = made.send("add", 1, 2)
+    waiting, outcomes = threading.Event(), list[Any]()
+
+    def wait() -> None:
+        try:
+            # Long enough for ours to look; Celery's would wait for ever.
+            outcomes.append(sent.get(timeout=5 if made.hurts else 60, on_interval=waiting.set))
+        except Exception as error:
+            outcomes.append(type(error).__name__)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waiting.wait(60)
+    meta = {"status": "SUCCESS", "result": 3, "traceback": None, "children": [], "task_id": sent.id}
+    redis.Redis.from_url(redis_url).set(f"celery-task-meta-{sent.id}", json.dumps(meta))
+    thread.join(120)
+    assert outcomes == (["TimeoutError"] if made.hurts else [3])
 
 
 @pytest.mark.parametrize("side", ["taskyard"], indirect=True)

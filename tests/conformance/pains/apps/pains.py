@@ -93,6 +93,16 @@ def alone(name: str, seconds: float) -> None:
     run(name, seconds)
 
 
+if SIDE == "taskyard":
+    rules = importlib.import_module("taskyard.limits")
+
+    @app.task(
+        name="pains.guarded", limits=[rules.Once("{name}", window=60), rules.Lock("{name}", retry_after=1)]
+    )  # type: ignore[untyped-decorator, unused-ignore]
+    def guarded(name: str, seconds: float) -> None:
+        run(name, seconds)
+
+
 @limited("pains.tick", "Once", "tick", window=2)
 def tick() -> None:
     record(f"begin tick {os.environ['WORKER']}")
