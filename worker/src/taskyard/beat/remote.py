@@ -23,7 +23,7 @@ logger = logging.getLogger("taskyard.beat")
 
 NODENAME_DEFAULT = "celerybeat"
 #: Seconds between two looks whether to stop.
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
 #: Seconds that its thread gets to end.
 _END_SECONDS = 3.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
