@@ -9,10 +9,12 @@ from __future__ import annotations
 import builtins
 import inspect
 import io
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from functools import partial
+from importlib import import_module, reload
 from typing import Any
 from unittest.mock import MagicMock, Mock, patch
 
@@ -174,6 +176,45 @@ def environ(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(name, value)
 
 
+@pytest.fixture
+def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in request.node.get_closest_marker("patched_module").args:
+        monkeypatch.setitem(sys.modules, name, MagicMock(name=name))
+
+
+def get_logger_handlers(logger: logging.Logger) -> list[logging.Handler]:
+    return [each for each in logger.handlers if not isinstance(each, logging.NullHandler)]
+
+
+@contextmanager
+def restore_logging_context_manager() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("", "taskyard", "taskyard.task", "celery.task")]
+    before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    streams = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        for logger, state in zip(loggers, before, strict=True):
+            logger.handlers, logger.level, logger.propagate = state
+
+
+@pytest.fixture
+def restore_logging() -> Iterator[None]:
+    with restore_logging_context_manager():
+        yield
+
+
+@contextmanager
+def wrap_logger(logger: logging.Logger, loglevel: int = logging.ERROR) -> Iterator[io.StringIO]:
+    text, before = io.StringIO(), logger.handlers
+    logger.handlers = [logging.StreamHandler(text)]
+    try:
+        yield text
+    finally:
+        logger.handlers = before
+
+
 @contextmanager
 def stdouts() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     out, err = io.StringIO(), io.StringIO()
@@ -184,3 +225,42 @@ def stdouts() -> Iterator[tuple[io.StringIO, io.StringIO]]:
         patch.object(sys, "__stderr__", err),
     ):
         yield out, err
+
+
+@contextmanager
+def reset_modules(*names: str) -> Iterator[None]:
+    """Import modules anew for a while."""
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    try:
+        for name in names:
+            reload(import_module(name))
+        yield
+    finally:
+        sys.modules.update(before)
+
+
+@contextmanager
+def open(side_effect: Any = None) -> Iterator[Any]:
+    """Put a text in the place of every file that is opened, or fail."""
+    with patch("builtins.open") as opened:
+        context = opened.return_value = MagicMock()
+        context.__exit__.return_value = None
+        content = context.__enter__.return_value = import_module("celery.utils.text").WhateverIO()
+        context.__enter__.side_effect = side_effect
+        yield content
+
+
+class MockCallbacks:
+    """A mock that does what the methods of its class do, and counts their calls."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        made = Mock(name=cls.__name__)
+        cls.__init__(made, *arguments, **options)
+        for name, value in vars(cls).items():
+            if name in ("__dict__", "__weakref__", "__new__", "__init__"):
+                continue
+            if inspect.isfunction(value):
+                getattr(made, name).side_effect = partial(value, made)
+            else:
+                setattr(made, name, value)
+        return made

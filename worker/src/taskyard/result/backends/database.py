@@ -61,7 +61,7 @@ class DatabaseBackend(Backend):
         if not url:
             raise ImproperlyConfigured("the result backend 'database' needs database_url, or db+<URL>")
         self.url = url
-        if not conf.value_set_for("result_backend_always_retry"):
+        if not conf.value_set_for("result_backend_always_retry") or self.always_retry is None:
             self.always_retry = True
         if not conf.value_set_for("result_backend_max_retries") or self.max_retries is None:
             self.max_retries = _MOST_RETRIES
