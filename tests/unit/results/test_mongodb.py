@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import celery
 import mongomock
@@ -56,3 +57,35 @@ def test_a_success_stays_and_what_is_old_goes() -> None:
     app.backend.expires = -10
     app.backend.cleanup()
     assert not app.AsyncResult("s").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "expected", "database"),
+    [
+        (
+            "mongodb://u:p%40@h:1,[::1]:2/db?replicaSet=rs",
+            None,
+            {"host": ["h:1", "[::1]:2"], "username": "u", "password": "p@", "replicaSet": "rs"},
+            "db",
+        ),
+        ("mongodb://u:p@h/db", {"host": "other", "user": "v"}, {"host": "other", "username": "v"}, "db"),
+        ("mongodb://h/db", {"mongo_host": ["m:3"], "database": "own"}, {"host": ["m:3"]}, "own"),
+        (
+            "mongodb://",
+            {"options": {"maxPoolSize": 5}},
+            {"host": ["localhost:27017"], "maxPoolSize": 5},
+            "celery",
+        ),
+    ],
+)
+def test_the_url_is_taken_apart_and_each_part_may_be_another_by_the_settings(
+    monkeypatch: pytest.MonkeyPatch, url: str, settings: Any, expected: dict[str, Any], database: str
+) -> None:
+    client = MagicMock()
+    monkeypatch.setattr("pymongo.MongoClient", client)
+    backend: Any = App("m", backend=url, mongodb_backend_settings=settings).backend
+    backend.database  # noqa: B018
+    (host,), options = client.call_args
+    given = {"host": host, **options}
+    assert {name: given.get(name) for name in expected} == expected
+    client.return_value.__getitem__.assert_called_with(database)

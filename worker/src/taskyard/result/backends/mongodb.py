@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from taskyard.errors import ImproperlyConfigured
 from taskyard.result.backend import Backend
@@ -36,7 +37,7 @@ class MongoBackend(Backend):
         super().__init__(app, url, **options)
         if url in (None, "mongodb", "mongodb://"):
             url = "mongodb://localhost"
-        self.url = url
+        self.url: str = url if url.startswith("mongodb") else f"mongodb+{url}"
         self._taskmeta = settings.pop("taskmeta_collection", "celery_taskmeta")
         self._groupmeta = settings.pop("groupmeta_collection", "celery_groupmeta")
         self._settings = settings
@@ -55,22 +56,24 @@ class MongoBackend(Backend):
 
     def _open(self) -> Any:
         settings = self._settings
-        options = {"maxPoolSize": 10, **(settings.get("options") or {})}
-        options.update({name: value for name, value in settings.items() if name not in _OWN})
-        host: Any = self.url
-        if "host" in settings or "port" in settings:
-            host = settings.get("host", "localhost")
-            if not isinstance(host, str) or not host.startswith("mongodb"):
-                options["port"] = settings.get("port", 27017)
-        elif settings.get("mongo_host"):
-            host = settings["mongo_host"]
-        if settings.get("user"):
-            options["username"] = settings["user"]
-        if settings.get("password"):
-            options["password"] = settings["password"]
         try:
+            # Taken apart, and each part may be another by the settings; so Celery does, and whoever has a
+            # password is looked for in the database "admin" unless authSource names another.
+            url = parse_uri(self.url)
+            options = {"maxPoolSize": 10, **url["options"], **(settings.get("options") or {})}
+            options.update({name: value for name, value in settings.items() if name not in _OWN})
+            host: Any = [_node(*node) for node in url["nodelist"]]
+            if "host" in settings or "port" in settings:
+                host = settings.get("host", "localhost")
+                if not isinstance(host, str) or not host.startswith("mongodb"):
+                    options["port"] = settings.get("port", 27017)
+            elif settings.get("mongo_host"):
+                host = settings["mongo_host"]
+            for name, ours in (("username", "user"), ("password", "password")):
+                if value := settings.get(ours) or url[name]:
+                    options[name] = value
             client: pymongo.MongoClient[Any] = pymongo.MongoClient(host, **options)
-            return client[settings.get("database") or client.get_default_database("celery").name]
+            return client[settings.get("database") or url["database"] or "celery"]
         except (PyMongoError, TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"result backend {self.as_uri()!r}: {error}") from None
 
@@ -174,3 +177,10 @@ class MongoBackend(Backend):
         oldest = datetime.now(UTC) - timedelta(seconds=self.expires)
         for collection in (self.collection, self.group_collection):
             collection.delete_many({"date_done": {"$lt": oldest}})
+
+
+def _node(host: str, port: int | None) -> str:
+    """As pymongo takes it in a list."""
+    if port is None:
+        return host  # a socket's path
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
