@@ -149,16 +149,20 @@ def test_many_results_come_by_one_subscription(app: App, redis_url: str) -> None
     wait_until(lambda: client.pubsub_numsub("celery-task-meta-r7")[0][1] == 0, what="end of subscription")
 
 
-def test_callbacks_hear_of_what_others_wait_for(app: App) -> None:
+def test_callbacks_hear_of_what_others_wait_for(app: App, redis_url: str) -> None:
     seen: list[Any] = []
     app.AsyncResult("heard").then(lambda result: seen.append(result.result))
+    client = redis.Redis.from_url(redis_url)
 
     def work() -> None:
+        wait_until(lambda: client.pubsub_numsub("celery-task-meta-asked")[0][1], what="subscription")
         for name in ("heard", "asked"):
             app.backend.mark_as_done(name, name)
 
-    threading.Timer(0.2, work).start()
+    worker = threading.Thread(target=work)
+    worker.start()
     assert app.AsyncResult("asked").get(timeout=WAIT) == "asked"
+    worker.join()
     assert seen == ["heard"]
 
 

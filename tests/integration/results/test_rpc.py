@@ -118,7 +118,7 @@ def test_our_client_gets_what_celery_s_worker_sends(broker_url: str, app: App, t
         with pytest.raises(ValueError, match="from celery"):
             app.send_task("celery_jobs.fail").get(timeout=WAIT)
     finally:
-        theirs.terminate()
+        theirs.kill()
         theirs.wait(30)
 
 

@@ -180,10 +180,11 @@ def test_forget(ours: Make, theirs: Make) -> None:
 def test_what_has_expired_is_gone(ours: Make, store: str) -> None:
     app = ours(result_expires=1)
     task_id = str(uuid4())
+    began = time.monotonic()
     app.backend.mark_as_done(task_id, 1)
     GroupResult(task_id, [AsyncResult(task_id, app=app)], app=app).save()
-    assert AsyncResult(task_id, app=app).exists()
-    deadline = time.monotonic() + 30
+    assert AsyncResult(task_id, app=app).exists() or time.monotonic() - began > 0.9
+    deadline = time.monotonic() + 60
     while AsyncResult(task_id, app=app).exists() or app.backend.restore_group(task_id) is not None:
         app.backend.cleanup()
         assert time.monotonic() < deadline

@@ -38,7 +38,7 @@ def test_every_serializer_and_compression(
             for method in METHODS
         ]
         for result, name in zip(results, ("json", "msgpack", "yaml", *METHODS), strict=True):
-            assert result.get(timeout=30) == [name, "x" * 3000]
+            assert result.get(timeout=60) == [name, "x" * 3000]
         client.send_task("routing_jobs.mark", ("pickled",), serializer="pickle")
     ours = clients(broker)[0]
     ours.conf.task_compression = "zstd"
@@ -59,7 +59,7 @@ def test_pickle_where_it_is_accepted_and_too_large_bodies(
     for client in clients(redis_broker):
         result = client.send_task("routing_jobs.value", ({1, 2}.__class__([3]),), serializer="pickle")
         with pytest.raises(Exception, match=r"(?s)set"):
-            result.get(timeout=30)  # a set is no JSON: the result cannot be stored, the argument came through
+            result.get(timeout=60)  # a set is no JSON: the result cannot be stored, the argument came through
         client.send_task("routing_jobs.value", ("x" * 100_000,))
         client.send_task("routing_jobs.value", ("x" * 3_000_000,), compression="gzip")
         client.send_task("routing_jobs.mark", ("fine",))
@@ -84,7 +84,7 @@ def test_signed_messages_both_ways(redis_broker: Broker, start_routed: StartRout
         for client in clients(redis_broker):
             client.conf.update({**settings, "result_serializer": "json", "result_accept_content": ["json"]})
             client.setup_security(["json"])
-            assert client.send_task("routing_jobs.value", ("signed",)).get(timeout=30) == "signed"
+            assert client.send_task("routing_jobs.value", ("signed",)).get(timeout=60) == "signed"
             client.send_task("routing_jobs.twice", ("again",))
     finally:
         registry.unregister("auth")
