@@ -35,7 +35,7 @@ def main() -> int:
     unknown = [name for name in arguments.arrangements if name not in ARRANGEMENTS]
     if unknown:
         parser.error(f"no arrangement {unknown[0]!r}; there are {', '.join(ARRANGEMENTS)}")
-    worse = better = passed = expected = 0
+    worse = better = passed = expected = run_at_all = 0
     logs = LOGS / strftime("%m%dT%H%M%S")
     print(f"logs are in {logs}", flush=True)
     failing: list[str] = []
@@ -51,6 +51,7 @@ def main() -> int:
             ):
                 if not outcomes:
                     continue
+                run_at_all += len(outcomes)
                 if arguments.accept:
                     write_expected(arrangement, outcomes)
                 score = judge(arrangement, outcomes)
@@ -61,6 +62,9 @@ def main() -> int:
                 failing += [f"{name} {each.test}: {each.reason}" for each in (*score.worse, *score.expected)]
     except suite.UnavailableError as error:
         print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    if not run_at_all:
+        print("conformance: no test of these arrangements was chosen", file=sys.stderr)
         return 2
     print("\n".join(tables))
     if arguments.failing:
