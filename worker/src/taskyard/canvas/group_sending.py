@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from taskyard.app import App
 
 #: The most tasks of a group that are sent in one write.
-_TASKS_A_WRITE = 100
+_TASKS_A_WRITE = 500
 #: The longest that a task waits for the next ones, where a generator takes its time.
 _LONGEST_WAIT_SECONDS = 0.05
 

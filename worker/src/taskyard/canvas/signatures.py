@@ -247,7 +247,7 @@ class Signature(Linking, dict[str, Any]):
                 "task": self.task,
                 "args": tuple(args),
                 "kwargs": kwargs,
-                "options": deepcopy(options),
+                "options": deepcopy(options) if options else {},
                 "subtask_type": self.subtask_type,
                 "immutable": self.immutable,
             },
