@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from celery.backends.base import compress_payload, decompress_payload
 from kombu.exceptions import ContentDisallowed
@@ -222,7 +223,7 @@ def test_the_child_stores_where_the_parent_cannot(app: App) -> None:
     assert recorder.succeeded(job(), task_of(app), request, 7) == []
     assert app.AsyncResult("1").get(timeout=1) == 7
     other = Request({"id": "2"}, embed={"chain": [step("3")]}, called_directly=False)
-    recorder.failed(job()._replace(id="2"), None, other, KeyError("no"), "text")
+    recorder.failed(msgspec.structs.replace(job(), id="2"), None, other, KeyError("no"), "text")
     assert [app.AsyncResult(name).state for name in "23"] == [FAILURE, FAILURE]
 
 
@@ -294,3 +295,30 @@ def test_the_parent_s_verdicts_are_carried_out_in_a_thread(app: App) -> None:
     assert [app.AsyncResult(name).state for name in ("1", "next", "2")] == [FAILURE, FAILURE, REVOKED]
     thread.close()
     loop.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "seen"),
+    [
+        ({}, ["Request", "ValueError", "text", 3]),
+        ({"args": [7]}, ["Request", "ValueError", "text", 7]),
+        ({"kwargs": {"x": 5}}, ["failed", 5, 2, 3]),  # what follows a named argument can only be named, too
+        ({"args": [7, 8, 9]}, ["failed", 7, 8, 9]),
+    ],
+)
+def test_an_error_callback_is_called_as_its_open_arguments_allow(
+    call: dict[str, Any], seen: list[Any]
+) -> None:
+    app = App("errbacks", broker="memory://", backend="memory://", task_always_eager=True)
+    heard: list[Any] = []
+
+    @app.task
+    def errback(first: Any, x: Any = 1, y: Any = 2, z: Any = 3) -> None:
+        heard.extend(
+            each if isinstance(each, (int, str)) else type(each).__name__ for each in (first, x, y, z)
+        )
+
+    request = Request({"id": "failed", "task": "t"}, called_directly=False)
+    request.errbacks = [errback.signature(**call)]
+    app.backend.mark_as_failure("failed", ValueError("no"), traceback="text", request=request)
+    assert heard == seen

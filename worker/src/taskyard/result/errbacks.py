@@ -115,8 +115,9 @@ def takes_more_than_one(task: Any, signature: Any) -> bool:
     for parameter in parameters:
         if parameter.kind is parameter.VAR_POSITIONAL:
             return True
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            count += parameter.name not in named
+        if parameter.name in named:
+            break  # it and those after it can only be given by name now
+        count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     return count - given > 1
 
 
