@@ -129,6 +129,8 @@ def find_scheduler(name: Any) -> Any:
     """The scheduler class of that path or short name; a class is itself."""
     from taskyard.app.registering import resolve
 
+    if name == "shared":
+        name = "taskyard.beat.shared:SharedScheduler"
     if isinstance(name, str) and not {".", ":"} & set(name):
         from importlib.metadata import entry_points
 
