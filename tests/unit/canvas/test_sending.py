@@ -190,16 +190,16 @@ def test_a_generator_is_taken_as_it_is_sent(app: App, sent: list[Any], sizes: di
     taken: list[int] = []
 
     def numbers() -> Iterator[Any]:
-        for number in range(350):
-            assert len(sent) >= number - 102
+        for number in range(1200):
+            assert len(sent) >= number - 502
             taken.append(number)
             yield app.tasks["a"].s(number)
 
     canvas = chord(numbers(), app.tasks["total"].s(), app=app)
     assert taken == []
     canvas.apply_async()
-    assert [message.args for message in sent] == [[number] for number in range(350)]
-    assert list(sizes.values()) == [350]
+    assert [message.args for message in sent] == [[number] for number in range(1200)]
+    assert list(sizes.values()) == [1200]
 
 
 def test_the_tasks_of_a_slow_generator_do_not_wait_for_each_other(
