@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,8 @@ def close_all() -> None:
     for connection in connections.all(initialized_only=True):
         connection.close()
         if hasattr(connection, "close_pool"):
-            connection.close_pool()
+            with suppress(KeyError):  # closed by another thread
+                connection.close_pool()
     close_caches()
 
 
