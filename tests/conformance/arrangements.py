@@ -149,6 +149,38 @@ _UNIT = (
     "utils/test_threads",
     "utils/test_timer2",
     "utils/test_utils",
+    "app/test_amqp_callback_publish",
+    "app/test_backends",
+    "app/test_beat",
+    "app/test_celery",
+    "app/test_defaults",
+    "app/test_loaders",
+    "app/test_log",
+    "app/test_preload_cli",
+    "app/test_trace",
+    "app/test_utils",
+    "concurrency/test_concurrency",
+    "concurrency/test_eventlet",
+    "concurrency/test_gevent",
+    "concurrency/test_pool",
+    "concurrency/test_prefork",
+    "concurrency/test_solo",
+    "concurrency/test_thread",
+    "tasks/test_trace",
+    "worker/test_autoscale",
+    "worker/test_bootsteps",
+    "worker/test_components",
+    "worker/test_consumer",
+    "worker/test_control",
+    "worker/test_eta_query_task",
+    "worker/test_heartbeat",
+    "worker/test_loops",
+    "worker/test_native_delayed_delivery",
+    "worker/test_request",
+    "worker/test_revoke",
+    "worker/test_state",
+    "worker/test_strategy",
+    "worker/test_worker",
 )
 
 
@@ -253,10 +285,14 @@ class Servers:
         return self._memcached.url
 
 
-def path_of(side: str) -> str:
-    """PYTHONPATH of a process in which `celery` is Celery's or, by the finder, Taskyard."""
+def path_of(side: str, *, from_the_start: bool = False) -> str:
+    """PYTHONPATH of a process in which `celery` is Celery's or, by the finder, Taskyard: once the process has
+    installed that, or `from_the_start`, and in the programs that it starts, too.
+    """
     sources = suite.sources()
-    packages = [sources / "stock"] if side == "celery" else [TASKYARD, INNER / "site"]
+    packages = [sources / "stock"] if side == "celery" else [TASKYARD]
+    if from_the_start and side == "taskyard":
+        packages.append(INNER / "site")
     return ":".join(map(str, (INNER, sources / "suite", *packages)))
 
 

@@ -144,7 +144,7 @@ def _run_together(
         "CONFORMANCE_CLIENT": arrangement.client,
         "CONFORMANCE_REPORT": str(report),
         "CONFORMANCE_EXCLUDE": str(exclude),
-        "PYTHONPATH": path_of(arrangement.client),
+        "PYTHONPATH": path_of(arrangement.client, from_the_start=True),
         # `celery` as a command, for the tests that call it.
         "PATH": f"{INNER / 'bin' / arrangement.client}:{os.environ['PATH']}",
         "CONFORMANCE_PYTHON": str(suite.python()),
