@@ -148,6 +148,7 @@ _UNIT = (
     "utils/test_text",
     "utils/test_threads",
     "utils/test_timer2",
+    "utils/test_time",
     "utils/test_utils",
     "app/test_amqp_callback_publish",
     "app/test_backends",

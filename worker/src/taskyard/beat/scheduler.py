@@ -73,7 +73,7 @@ class Scheduler:
         self.data = schedule() if callable(schedule) else {} if schedule is None else schedule
         self.max_interval = max_interval or conf.beat_max_loop_interval or self.max_interval
         self.sync_every_tasks = conf.beat_sync_every if sync_every_tasks is None else sync_every_tasks
-        self.Producer = Producer
+        self.Producer = Producer or app.amqp.Producer
         #: Events by time, or None before the first tick; they are made anew when the schedule has changed.
         self._heap: list[event_t] | None = None
         self.old_schedulers: dict[str, Any] | None = None
@@ -256,12 +256,11 @@ class Scheduler:
     @cached_property
     def producer(self) -> Any:
         """A kombu producer for subclasses, on `connection`."""
-        make = self.Producer or self.app.amqp.Producer
         connection = self.connection.ensure_connection(
             lambda error, pause: logger.error("No broker (%s): trying again in %g s", error, pause),
             self.app.conf.broker_connection_max_retries,
         )
-        return make(connection, auto_declare=False)
+        return self.Producer(connection, auto_declare=False)
 
     # -- what outlives the process
     def should_sync(self) -> bool:

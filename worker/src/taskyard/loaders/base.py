@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard import signals
@@ -74,7 +74,8 @@ class BaseLoader:
         return self._import_config_module(name) if name else None
 
     def _import_config_module(self, name: str) -> Any:
-        return self.import_from_cwd(self.find_module(name))
+        self.find_module(name)
+        return self.import_from_cwd(name)
 
     def find_module(self, module: str) -> str:
         """The name of the module; ImportError where that is the name of a file."""
@@ -118,7 +119,7 @@ class BaseLoader:
     # -- modules
     def import_module(self, module: str, package: str | None = None) -> Any:
         """importlib's."""
-        return import_module(module, package=package)
+        return importlib.import_module(module, package=package)
 
     def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
         """Import, looking in the current directory too."""
@@ -164,26 +165,22 @@ def find_related_module(package: str, related_name: str | None) -> Any:
     one.  An error within the module is raised.
     """
     try:
-        module = import_module(package)
-    except ModuleNotFoundError as error:
-        outer, _, last = package.rpartition(".")
-        if not outer or error.name != package:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError:
+        # The path of a class within it, as Django's INSTALLED_APPS may have.
+        package = package.rpartition(".")[0]
+        if not package:
             raise
-        package, module = outer, import_module(outer)
-        if not hasattr(module, last):
-            raise
+        module = None
     if not related_name:
-        return module
+        return module or importlib.import_module(package)
     name = f"{package}.{related_name}"
     try:
-        from importlib.util import find_spec
-
-        spec = find_spec(name)
-    except ModuleNotFoundError as error:  # the package is a plain module
-        if error.name not in (package, name):
-            raise
-        spec = None
-    return import_module(name) if spec is not None else None
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            return None
+        raise
 
 
 def connect_hooks(app: App) -> None:
