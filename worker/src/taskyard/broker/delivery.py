@@ -4,60 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from taskyard.errors import AlreadySettled
 
 if TYPE_CHECKING:
     from taskyard.broker.link import Link
 
 
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """A message with its four ways out: ack, reject (to the dead letters), requeue, defer.
 
     Each is allowed once.  A delivery whose connection is gone is `stale`: the broker delivers it again by
     itself, and settling it does nothing.
     """
 
-    __slots__ = (
-        "body",
-        "content_encoding",
-        "content_type",
-        "exchange",
-        "headers",
-        "link",
-        "properties",
-        "queue",
-        "redelivered",
-        "routing_key",
-        "settled",
-        "tag",
-    )
+    link: Link
+    tag: Any
+    queue: str
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    body: bytes | str
+    content_type: str | None
+    content_encoding: str | None
+    exchange: str
+    routing_key: str
+    redelivered: bool
+    settled: bool = False
 
-    def __init__(
-        self,
-        link: Link,
-        tag: Any,
-        queue: str,
-        headers: dict[str, Any],
-        properties: dict[str, Any],
-        body: bytes | str,
-        content_type: str | None,
-        content_encoding: str | None,
-        exchange: str,
-        routing_key: str,
-        redelivered: bool,
-    ) -> None:
-        self.link = link
-        self.tag = tag
-        self.queue = queue
-        self.headers = headers
-        self.properties = properties
-        self.body = body
-        self.content_type = content_type
-        self.content_encoding = content_encoding
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.redelivered = redelivered
-        self.settled = False
+    __repr__ = object.__repr__
 
     @property
     def stale(self) -> bool:
@@ -72,7 +47,10 @@ class Delivery:
 
     def ack(self) -> None:
         """Done: remove it from the broker."""
-        if self._settle():
+        if self.settled:
+            self._settle()
+        self.settled = True
+        if self.link.alive:
             self.link.ack(self)
 
     def reject(self, reason: str) -> None:

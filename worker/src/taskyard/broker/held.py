@@ -1,9 +1,9 @@
 """A message that was taken and is not yet settled."""
 
-from typing import NamedTuple
+import msgspec
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A message in a consumer's hands; ``queue`` is None where no lease stands behind it (a broadcast)."""
 
     queue: str | None

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 #: What the parent does with the message after an outcome.
 ACK, REJECT, REQUEUE, MALFORMED, SKIPPED, PROGRESS, POSTPONED = range(7)
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, array_like=True, gc=False):
     """A task to run; the body is still as it came."""
 
     #: Counts up for each pool; names the job between parent and child.
     seq: int
     name: str
     id: str
-    body: bytes | str
-    content_type: str | None
-    content_encoding: str | None
+    #: These three are whatever a sender has put there: a child must not fall over them.
+    body: Any
+    content_type: Any
+    content_encoding: Any
     headers: dict[str, Any]
     #: `correlation_id` and `reply_to`; `events` is true while somebody listens to task events.
     properties: dict[str, Any]
     delivery_info: dict[str, Any]
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, array_like=True, gc=False):
     """What became of a job."""
 
     seq: int

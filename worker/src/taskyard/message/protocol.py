@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import dump_json, loads
@@ -39,7 +41,7 @@ class TaskMessage:
         return task_id
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the worker's parent needs of a message's headers, checked."""
 
     id: str

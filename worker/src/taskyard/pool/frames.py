@@ -16,7 +16,6 @@ PIECE = 1 << 16
 MAX_FRAME = 1 << 30
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 def pack_frame(items: list[Any]) -> bytes:
@@ -28,10 +27,12 @@ def pack_frame(items: list[Any]) -> bytes:
 class FrameReader:
     """Cuts a byte stream into frames."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_decode")
 
-    def __init__(self) -> None:
+    def __init__(self, item: Any = Any) -> None:
+        """`item` is the type of a frame's items."""
         self._buffer = bytearray()
+        self._decode = msgspec.msgpack.Decoder(list[item]).decode
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
         """The frames that are complete with this data; ValueError if the stream cannot be one of frames."""
@@ -46,7 +47,7 @@ class FrameReader:
                 break
             end = position + 4 + size
             with memoryview(buffer) as view:
-                items = _decode(view[position + 4 : end])
+                items = self._decode(view[position + 4 : end])
             position = end
             yield items
         del buffer[:position]

@@ -27,12 +27,15 @@ logger = logging.getLogger("taskyard.worker")
 class Lane(ABC):
     """The child's side of a pool."""
 
+    #: What the parent's frames hold.
+    item: Any = Any
+
     def __init__(self, app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> None:
         self.app = app
         self.spec = spec
         self.sock = sock
         self.board = board
-        self.reader = FrameReader()
+        self.reader = FrameReader(self.item)
 
     def runner(self) -> Runner:
         """Something to run jobs with."""
@@ -58,7 +61,7 @@ class Lane(ABC):
         """The outcome, marked if this process has grown too big."""
         limit = self.spec.max_memory
         if limit and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > limit:
-            return outcome._replace(worn=True)
+            outcome.worn = True
         return outcome
 
 
@@ -90,7 +93,7 @@ class SideBySide(Lane):
                     self.end(seq, softly=kind == INTERRUPT)
                 elif self.board.begin(seq):
                     job, hard, soft = more
-                    self.begin(Job._make(job), hard, soft)
+                    self.begin(Job(*job), hard, soft)
                 else:
                     self.answer(Outcome(seq, SKIPPED, "", [], 0.0))
 

@@ -18,18 +18,23 @@ class Pace:
 
     def __init__(self, *, adaptive: bool) -> None:
         self._adaptive = adaptive
-        self._averages: dict[str, tuple[float, int]] = {}
+        #: Average and number of runs, by name.
+        self._averages: dict[str, list[float]] = {}
         self._depths: dict[str, int] = {}
         self.overall: float | None = None
 
     def observe(self, name: str, seconds: float) -> None:
         """A task of that name took so long."""
-        average, count = self._averages.get(name, (seconds, 0))
+        known = self._averages.get(name)
+        if known is None:
+            known = self._averages[name] = [seconds, 0]
+        average, count = known
         # A long run is believed at once, a short one slowly.
-        average = (
-            max(average, seconds) if seconds > SHORT_SECONDS else average + _WEIGHT * (seconds - average)
-        )
-        self._averages[name] = (average, count + 1)
+        if seconds <= SHORT_SECONDS:
+            average += _WEIGHT * (seconds - average)
+        elif seconds > average:
+            average = seconds
+        known[0], known[1] = average, count + 1
         self._depths[name] = self._depth(average) if self._adaptive and count + 1 >= _OBSERVATIONS else 1
         self.overall = average if self.overall is None else self.overall + _WEIGHT * (average - self.overall)
 
@@ -45,4 +50,6 @@ class Pace:
     def _depth(average: float) -> int:
         if average > SHORT_SECONDS:
             return 1
-        return max(1, min(MAX_DEPTH, int(_BUNDLE_SECONDS / max(average, 1e-6))))
+        if average * MAX_DEPTH <= _BUNDLE_SECONDS:
+            return MAX_DEPTH
+        return max(1, int(_BUNDLE_SECONDS / average))

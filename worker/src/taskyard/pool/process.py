@@ -9,6 +9,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from taskyard.execution.job import Outcome
 from taskyard.pool.frames import FrameReader
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ChildProcess:
         self.pidfd = os.pidfd_open(pid) if pidfd < 0 else pidfd
         self.sock = sock
         self.board = board
-        self.reader = FrameReader()
+        self.reader = FrameReader(Outcome)
         #: seq -> (name, is short), in the order in which the child runs them.
         self.jobs: dict[int, tuple[str, bool]] = {}
         #: How many of them are not known to be short.

@@ -9,7 +9,7 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from taskyard.execution.job import MALFORMED, PROGRESS, SKIPPED, Job, Outcome
+from taskyard.execution.job import MALFORMED, PROGRESS, SKIPPED, Outcome
 from taskyard.pool.birth import Cradle
 from taskyard.pool.board import Board
 from taskyard.pool.frames import PIECE, pack_frame
@@ -133,8 +133,7 @@ class ProcessPool(Pool):
         for frame in worker.reader.feed(data):
             if not frame:
                 self._risen(worker)
-            for item in frame:
-                outcome = Outcome._make(item)
+            for outcome in frame:
                 if outcome.disposition == PROGRESS:
                     outcomes.append(outcome)
                     continue
@@ -284,7 +283,7 @@ class ProcessPool(Pool):
                 self.loop.call_soon(self.on_outcomes, [Outcome(seq, MALFORMED, "FAILURE", [], 0.0, reason)])
 
     def _seq_of(self, item: Any) -> int:
-        seq: int = Job._make(item).seq
+        seq: int = item.seq
         return seq
 
     def _holder(self, seq: int) -> ChildProcess | None:

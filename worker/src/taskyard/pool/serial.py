@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.execution.runner import install_soft_limit_signal
@@ -29,6 +29,8 @@ _SHORT_SECONDS = 0.0005
 class SerialLane(Lane):
     """Answers of short tasks travel together."""
 
+    item = Job
+
     def __init__(self, app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> None:
         super().__init__(app, spec, sock, board)
         self._runner = self.runner()
@@ -42,7 +44,7 @@ class SerialLane(Lane):
 
     def serve(self) -> None:
         """Run jobs until the parent closes the socket."""
-        jobs: deque[Any] = deque()
+        jobs: deque[Job] = deque()
         begin, run = self.board.begin, self._runner.run
         while True:
             while not jobs:
@@ -52,7 +54,7 @@ class SerialLane(Lane):
                     return
                 for frame in self.reader.feed(data):
                     jobs.extend(frame)
-            job = Job._make(jobs.popleft())
+            job = jobs.popleft()
             if begin(job.seq):
                 self._answer(run(job))
             else:

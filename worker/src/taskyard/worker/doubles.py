@@ -28,7 +28,7 @@ class Doubles:
         #: Messages that are done and perhaps not acknowledged: another delivery is acknowledged unseen.
         self._done: dict[tuple[str, int], None] = {}
         #: What this connection acknowledged last; whether the broker saw it is not known until much later.
-        self._acknowledged: deque[tuple[Envelope, Any]] = deque(maxlen=_REMEMBERED)
+        self._acknowledged: deque[tuple[str, int, Any]] = deque(maxlen=_REMEMBERED)
         #: Tags that an earlier connection acknowledged, perhaps in vain.
         self.perhaps_acknowledged: set[Any] = set()
 
@@ -56,13 +56,12 @@ class Doubles:
 
     def acknowledge(self, held: Held) -> None:
         """Acknowledge; remember what cannot be acknowledged because its connection is gone."""
-        delivery = held.delivery
-        if delivery.stale:
-            key = held.envelope.key
-            self._orphaned.pop(key, None)
-            _remember(self._done, key)
+        delivery, envelope = held.delivery, held.envelope
+        if delivery.link.alive:
+            self._acknowledged.append((envelope.id, envelope.retries, delivery.tag))
         else:
-            self._acknowledged.append((held.envelope, delivery.tag))
+            self._orphaned.pop(envelope.key, None)
+            _remember(self._done, envelope.key)
         if held.early or held.successor is not None:
             held.settle("ack")
         else:
@@ -85,10 +84,10 @@ class Doubles:
     def link_lost(self, link: Link, at_work: Iterable[Held]) -> None:
         """From now on its deliveries are doubles, or still ours where the broker keeps them for us."""
         if link.keeps_deliveries:
-            self.perhaps_acknowledged.update(tag for _, tag in self._acknowledged)
+            self.perhaps_acknowledged.update(tag for *_, tag in self._acknowledged)
         else:
-            for envelope, _ in self._acknowledged:
-                _remember(self._done, envelope.key)
+            for task_id, retries, _ in self._acknowledged:
+                _remember(self._done, (task_id, retries))
         self._acknowledged.clear()
         for held in at_work:
             if not held.delivery.link.keeps_deliveries:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from taskyard.broker.delivery import Delivery
     from taskyard.loop import Timer
@@ -12,38 +14,26 @@ if TYPE_CHECKING:
     from taskyard.pool.pool import Limits
 
 
-class Held:
+class Held(msgspec.Struct, eq=False):
     """A delivery that is a task, from its arrival to its settlement."""
 
-    __slots__ = (
-        "delivery",
-        "early",
-        "envelope",
-        "fate",
-        "limits",
-        "rated",
-        "seq",
-        "successor",
-        "taken",
-        "timer",
-    )
+    delivery: Delivery
+    envelope: Envelope
+    seq: int
+    limits: Limits
+    #: When it came (unix seconds).
+    taken: float = msgspec.field(default_factory=time)
+    #: A later delivery of the same task, to be settled with this one.
+    successor: Delivery | None = None
+    timer: Timer | None = None
+    #: Parked because of its rate limit.
+    rated: bool = False
+    #: In the pool, and acknowledged when it begins (acks_late off).
+    early: bool = False
+    #: What becomes of it when the pool has ended it: nothing ("cancelled") if it comes again by itself.
+    fate: str = ""
 
-    def __init__(self, delivery: Delivery, envelope: Envelope, seq: int, limits: Limits) -> None:
-        self.delivery = delivery
-        self.envelope = envelope
-        self.seq = seq
-        self.limits = limits
-        #: When it came (unix seconds).
-        self.taken = time()
-        #: A later delivery of the same task, to be settled with this one.
-        self.successor: Delivery | None = None
-        self.timer: Timer | None = None
-        #: Parked because of its rate limit.
-        self.rated = False
-        #: In the pool, and acknowledged when it begins (acks_late off).
-        self.early = False
-        #: What becomes of it when the pool has ended it: nothing ("cancelled") if it comes again by itself.
-        self.fate = ""
+    __repr__ = object.__repr__
 
     @property
     def fence(self) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ETA_PATIENCE = 1.0
 #: Names of tasks that are remembered; anybody can send any name.
 _KNOWN_TASKS = 10_000
+_NO_LIMITS = Limits()
 
 
 class Intake:
@@ -56,7 +57,7 @@ class Intake:
         # First of all: what runs here is neither worn out nor too late, however often it is delivered again.
         if self._doubles and self._doubles.absorb(delivery, envelope):
             return None
-        if self._worn_out(delivery, envelope):
+        if self.rules.rules and self._worn_out(delivery, envelope):
             return None
         if envelope.expires is not None and time() > envelope.expires:
             self._endings.expired(delivery, envelope)
@@ -130,4 +131,4 @@ class Intake:
             soft = task.soft_time_limit if soft is None else soft
         hard = self.limits.hard if hard is None else hard
         soft = self.limits.soft if soft is None else soft
-        return Limits(hard or None, soft or None)
+        return Limits(hard or None, soft or None) if hard or soft else _NO_LIMITS

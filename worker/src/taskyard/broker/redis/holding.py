@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import a2b_base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,7 @@ from taskyard.broker.redis.names import default_names
 from taskyard.broker.redis.settlement import Move, Settlements
 
 if TYPE_CHECKING:
+    from taskyard.broker.redis.intake import Taken
     from taskyard.broker.redis.lease import Lease
     from taskyard.broker.redis.session import Session
 
@@ -62,14 +63,12 @@ class Holding(Burial, Link):
         self._settlements = Settlements()
 
     # -- in
-    def _open_message(
-        self, tag: str, queue: str, text: bytes, mark: Callable[[Envelope], bool] | None = None
-    ) -> Delivery | None:
+    def _take_up(self, taken: Taken) -> Delivery | None:
         """The delivery, now held; None when it went to the dead letters."""
-        held = self._held
+        held, tag, queue, text = self._held, taken.tag, taken.queue, taken.text
         if tag in held:
             return None  # tags are unique: this lease was lost while we worked on, and has just come back
-        held[tag] = Held(queue, text)
+        held[tag] = taken
         envelope = opened(text)
         try:
             if envelope is None:
@@ -112,7 +111,7 @@ class Holding(Burial, Link):
             envelope.content_encoding,
             info.get("exchange") or "",
             info.get("routing_key") or queue,
-            "redelivered" in info and bool(info["redelivered"]),
+            bool(info.get("redelivered")),
         )
 
     # -- settling

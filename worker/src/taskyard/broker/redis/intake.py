@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from random import random
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
+from taskyard.broker.held import Held
 from taskyard.broker.redis.names import json_text
 from taskyard.broker.redis.pipe import as_exception
 from taskyard.broker.redis.resp import ErrorReply
@@ -37,12 +38,12 @@ CALM: Final = 1.0
 _decode = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
 
 
-class Taken(NamedTuple):
+class Taken(Held, frozen=True, gc=False):
     """A message that is leased but not yet handed to a consumer."""
 
-    tag: str
     queue: str
     text: bytes
+    tag: str
 
 
 class Intake:
@@ -141,7 +142,7 @@ class Intake:
         taken = []
         for number, payload in zip(reply[::2], reply[1::2], strict=True):
             queue = queues[number - 1]
-            taken += [Taken(tag, queue, bytes(text)) for tag, text in _decode(payload)]
+            taken += [Taken(queue, bytes(text), tag) for tag, text in _decode(payload)]
         return taken
 
     def _taken(self, reply: Any) -> None:
@@ -155,8 +156,9 @@ class Intake:
     def _received(self, taken: list[Taken]) -> None:
         self._taking = False
         self.inbox.extend(taken)
-        for queue in dict.fromkeys(one.queue for one in taken):
-            self._cycle.rotate(queue)
+        if len(self._order) > 1:
+            for queue in dict.fromkeys(one.queue for one in taken):
+                self._cycle.rotate(queue)
         if len(taken) >= self._asked:
             self._misses = 0
             self._more = True
@@ -219,7 +221,7 @@ class Intake:
             for tag, record in zip(tags, records, strict=True):
                 parts = split_record(record) if record else None
                 if parts and parts[1] in self._order:
-                    taken.append(Taken(tag.decode(), parts[1], parts[0]))
+                    taken.append(Taken(parts[1], parts[0], tag.decode()))
             self._received(taken)
 
         self.session.pipe.call(with_tags, b"SMEMBERS", self.session.lease)

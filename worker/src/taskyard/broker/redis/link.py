@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from taskyard.broker.alarm import Alarm
 from taskyard.broker.connection import connect_as_configured
 from taskyard.broker.envelope import DeadLetters
-from taskyard.broker.held import Held
 from taskyard.broker.leases import LeaseRules
 from taskyard.broker.link import OnDelivery, name_of
 from taskyard.broker.redis import handover
@@ -181,14 +180,14 @@ class RedisLink(Holding):
         excess = min(len(self._held) + len(inbox) - limit, len(inbox)) if limit else 0
         if excess > 0:
             surplus = [inbox.pop() for _ in range(excess)][::-1]
-            self._give_back([(one.tag, Held(one.queue, one.text)) for one in surplus])
+            self._give_back([(one.tag, one) for one in surplus])
         consumed, on_delivery = self._consumed, self._on_delivery
         while inbox:
             taken = inbox.popleft()
             if taken.queue not in consumed:
-                self._give_back([(taken.tag, Held(taken.queue, taken.text))])
+                self._give_back([(taken.tag, taken)])
                 continue
-            delivery = self._open_message(taken.tag, taken.queue, taken.text)
+            delivery = self._take_up(taken)
             if delivery is not None:
                 on_delivery(delivery)
 
@@ -237,7 +236,7 @@ class RedisLink(Holding):
             kept = [one for one in inbox if one.queue in self._consumed]
             inbox.clear()
             inbox.extend(kept)
-            self._give_back([(one.tag, Held(one.queue, one.text)) for one in unwanted])
+            self._give_back([(one.tag, one) for one in unwanted])
         self.flush()
 
     def set_prefetch(self, count: int) -> None:
@@ -280,11 +279,11 @@ class RedisLink(Holding):
         self._intake.consume(())
         self.session.wait()
         inbox = self._intake.inbox
-        waiting = [(one.tag, Held(one.queue, one.text)) for one in inbox]
+        waiting = [(one.tag, one) for one in inbox]
         inbox.clear()
         held = list(self._held.items())
         self._held.clear()
-        self._give_back(held + waiting)
+        self._give_back([*held, *waiting])
         self.flush()
 
     def abandon(self) -> None:
