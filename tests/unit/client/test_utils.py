@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from taskyard import platforms
 from taskyard.message.saferepr import LIMIT, safe_repr, saferepr
 from taskyard.utils import debug, functional, objects, serialization, text
 from taskyard.utils.collections import AttributeDict
@@ -83,3 +84,19 @@ def test_small_ones() -> None:
     keyed.inner = 1
     assert keyed == {"deep": {"inner": 1}}
     assert objects.mro_lookup(Keyed, "inner") is Keyed
+
+
+def test_signals_by_their_names() -> None:
+    before = platforms.signals["USR2"]
+    try:
+        platforms.signals.update(USR2=lambda *_: None)
+        assert callable(platforms.signals["SIGUSR2"])
+        platforms.signals.ignore("USR2")
+        assert platforms.signals["USR2"] == platforms.signals.ignored
+    finally:
+        platforms.signals["USR2"] = before
+    assert platforms.signal_name(15) == "TERM"
+    with platforms.ignore_errno("ENOENT"):
+        open("/no/such/file").close()
+    with pytest.raises(FileNotFoundError), platforms.ignore_errno("EPERM"):
+        open("/no/such/file").close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -15,6 +14,8 @@ from importlib import import_module
 from io import StringIO
 from pprint import pprint
 from typing import Any
+
+from taskyard.platforms import signals
 
 try:
     Process: Any = import_module("psutil").Process
@@ -41,12 +42,13 @@ def blockdetection(timeout: float | None) -> Iterator[Any]:
     if not timeout:
         yield None
         return
-    before = signal.signal(signal.SIGALRM, _on_blocking)
+    before = signals["ALRM"]
+    signals["ALRM"] = _on_blocking
     try:
-        yield signal.setitimer(signal.ITIMER_REAL, timeout)
+        yield signals.arm_alarm(timeout)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signals.reset_alarm()
+        signals["ALRM"] = signals.default if before is None else before
 
 
 def sample_mem() -> str | None:
