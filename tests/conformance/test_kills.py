@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("KILLS", "3"))
 #: Tasks that are sent before each of them.
 LOAD = 100
 #: Nothing has ended for so long, seconds: what is missing is lost.
-SILENCE = 60
+SILENCE = 150
 
 
 @pytest.fixture(

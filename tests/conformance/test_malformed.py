@@ -121,7 +121,10 @@ def envelope(headers: dict[str, Any], body: bytes, content_type: str) -> dict[st
 
 
 def redis_messages(store: redis.Redis) -> int:
-    return int(store.llen("celery")) + int(store.hlen("unacked"))
+    # At one moment: what is given back moves from the one to the other.
+    with store.pipeline(transaction=True) as both:
+        waiting, held = both.llen("celery").hlen("unacked").execute()
+    return int(waiting) + int(held)
 
 
 def amqp_messages(vhost: Vhost) -> int:

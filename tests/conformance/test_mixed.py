@@ -23,7 +23,9 @@ def mixed(
     """One worker of each side, and Celery's client; results in Redis."""
     broker = redis_url if request.param == "redis" else request.getfixturevalue("vhost").url
     # What a lost worker of ours has left to Celery alone is restored by this; to ours, within seconds.
-    made = Cluster("celery", tmp_path, broker, redis_url, VISIBILITY_TIMEOUT="8")
+    # Elsewhere a busy machine's pauses must restore nothing.
+    visible = "8" if "lost" in request.node.name else "3600"
+    made = Cluster("celery", tmp_path, broker, redis_url, VISIBILITY_TIMEOUT=visible, LEASE_SECONDS="8")
     made.start("-c", "2", "-P", "threads", side="celery")
     made.start("-c", "2", side="taskyard")
     yield made
@@ -34,6 +36,17 @@ def both_took_part(made: Cluster) -> bool:
     return {line.split()[-1] for line in made.recorded() if line.startswith("end")} == {"w0", "w1"}
 
 
+def send_until_both_take_part(made: Cluster, names: list[str], seconds: float) -> None:
+    """One of them may be held up for as long as the other needs for what was sent before."""
+
+    def more() -> bool:
+        names.append(f"n{len(names)}")
+        made.client.send_task("pains.run", (names[-1], seconds), ignore_result=True)
+        return False
+
+    wait_until(lambda: both_took_part(made) or more(), what="both at work")
+
+
 def test_each_task_runs_once(mixed: Cluster) -> None:
     names = [f"n{number}" for number in range(1000)]
     with mixed.client.producer_or_acquire() as producer:
@@ -42,8 +55,9 @@ def test_each_task_runs_once(mixed: Cluster) -> None:
             for index, name in enumerate(names)
         ]
     assert [each.get(timeout=WAIT) for each in sent] == names
+    send_until_both_take_part(mixed, names, 0.001)
+    wait_until(lambda: len(mixed.count("end")) == len(names), what="all of them")
     assert mixed.count("end") == dict.fromkeys(names, 1)
-    assert both_took_part(mixed)
 
 
 def test_chords_are_whole(mixed: Cluster) -> None:
@@ -81,7 +95,7 @@ def test_a_worker_that_is_lost_leaves_its_tasks_to_the_others(mixed: Cluster) ->
     names = [f"n{number}" for number in range(200)]
     for name in names:
         mixed.client.send_task("pains.run", (name, 0.02), ignore_result=True)
-    wait_until(lambda: both_took_part(mixed), what="both at work")
+    send_until_both_take_part(mixed, names, 0.02)
     mixed.workers[1].kill()
     wait_until(lambda: len(mixed.count("end")) == len(names), what="all tasks", timeout=WAIT)
     doubles = mixed.count("begin").total() - len(names)

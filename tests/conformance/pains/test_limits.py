@@ -41,8 +41,12 @@ def test_19_the_same_work_is_done_once(cluster: MakeCluster) -> None:
 def test_19_one_at_a_time_for_each_key(cluster: MakeCluster) -> None:
     made = cluster()
     two_workers(made)
-    for _ in range(4):
-        made.send("alone", "account-7", 0.5)
-    wait_until(lambda: made.count("end").total() == 4, what="all of them")
-    in_turn = [line.split()[0] for line in made.recorded()] == ["begin", "end"] * 4
+    # One of Celery's workers may have taken all of them.
+    for rounds in range(1, 11 if made.hurts else 2):
+        for _ in range(4):
+            made.send("alone", "account-7", 0.5)
+        wait_until(lambda rounds=rounds: made.count("end").total() == 4 * rounds, what="all of them")  # type: ignore[misc]
+        in_turn = [line.split()[0] for line in made.recorded()] == ["begin", "end"] * 4 * rounds
+        if not in_turn:
+            break
     assert in_turn is not made.hurts

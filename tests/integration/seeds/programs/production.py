@@ -33,7 +33,7 @@ def stubborn(self):
     return self.request.retries
 
 
-@celery.task(time_limit=300, soft_time_limit=0.3)
+@celery.task(time_limit=300, soft_time_limit=1.0)
 def endless():
     try:
         time.sleep(60)

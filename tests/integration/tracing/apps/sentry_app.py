@@ -11,6 +11,7 @@ sentry_sdk.init(
     integrations=[CeleryIntegration()],
     traces_sample_rate=1.0,
     send_default_pii=True,
+    shutdown_timeout=60,
     # The collector of the test reads plain JSON.
     _experiments={"transport_compression_level": 0},
 )
