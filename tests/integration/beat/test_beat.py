@@ -89,3 +89,21 @@ def test_a_worker_with_a_scheduler_of_its_own(worker: Program, tmp_path: Path) -
     assert worker.stop() == 0
     assert not Path(f"/proc/{second}").exists()
     assert json.loads((tmp_path / "pasts-w").read_text())["tick"][1] > 2
+
+
+def test_in_the_background_with_a_pidfile(tmp_path: Path) -> None:
+    (tmp_path / "beaten.py").write_text(APP)
+    log, pidfile = tmp_path / "log", tmp_path / "beat.pid"
+    options = ["--loglevel=info", "--detach", "--pidfile=beat.pid", "--logfile=log", "--umask=077"]
+    command = [sys.executable, "-m", "taskyard.cli.main", "-A", "beaten", "beat", *options]
+    assert Program(command, tmp_path, tmp_path / "out").process.wait(60) == 0
+    pid = int(wait_until(lambda: pidfile.exists() and pidfile.read_text(), what="its pid"))
+    try:
+        wait_until(lambda: log.exists() and "Sending due task tick" in log.read_text(), what="a tick")
+        assert log.stat().st_mode & 0o777 == 0o600
+        second = Program(command, tmp_path, tmp_path / "out")
+        assert second.process.wait(60) == 2
+        assert f"process {pid} is running" in second.text()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pidfile.exists(), what="the end")

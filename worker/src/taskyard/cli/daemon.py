@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    import argparse
     import pwd
+
+
+def go_to_background(arguments: argparse.Namespace, pidfile: str | None) -> None:
+    """As --detach, --umask, --uid and --gid say, with the process id in that file."""
+    if arguments.detach:
+        detach()
+    if arguments.umask is not None or arguments.detach:
+        os.umask(0o022 if arguments.umask is None else arguments.umask)
+    if pidfile:
+        write_pidfile(pidfile)
+    drop_privileges(arguments.uid, arguments.gid)
 
 
 def refuse_pickle_for_root(accept_content: object) -> None:

@@ -21,8 +21,9 @@ __all__ = ["add_arguments", "run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a worker until it is stopped; returns its exit code."""
+    from taskyard.cli.daemon import go_to_background
     from taskyard.cli.find_app import find_app
-    from taskyard.cli.worker_options import node_name
+    from taskyard.cli.worker_options import expand_node, node_name
     from taskyard.log import LEVELS
     from taskyard.worker.worker import Worker
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         log = prepare(worker, arguments)
     finally:
         gc.enable()
-    _go_to_background(arguments, worker.node)
+    go_to_background(arguments, expand_node(arguments.pidfile, worker.node))
     log_and_greet(worker, log, quiet=arguments.quiet)
     if worker.options.purge:
         _purge(worker)
@@ -95,20 +96,6 @@ def _import(name: str) -> None:
         import_module(name)
     except ImportError as error:
         raise ImproperlyConfigured(f"-I {name}: {error}") from None
-
-
-def _go_to_background(arguments: argparse.Namespace, node: str) -> None:
-    from taskyard.cli import daemon
-    from taskyard.cli.worker_options import expand_node
-
-    if arguments.detach:
-        daemon.detach()
-    if arguments.umask is not None or arguments.detach:
-        os.umask(0o022 if arguments.umask is None else arguments.umask)
-    pidfile = expand_node(arguments.pidfile, node)
-    if pidfile:
-        daemon.write_pidfile(pidfile)
-    daemon.drop_privileges(arguments.uid, arguments.gid)
 
 
 def log_and_greet(worker: Worker, log: LogOptions, *, quiet: bool) -> None:

@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_pool(parser.add_argument_group("pool"))
     _add_features(parser.add_argument_group("features"))
     _add_log(parser.add_argument_group("log"))
-    _add_daemon(parser.add_argument_group("daemon"))
+    add_daemon(
+        parser.add_argument_group("daemon"), pidfile="write the process id there; %%n and so on as for -n"
+    )
 
 
 def _add_worker(group: argparse._ArgumentGroup) -> None:
@@ -51,7 +53,7 @@ def _add_worker(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="with -B: where it is kept when entries ran last",
     )
-    add("--scheduler", metavar="CLASS", help="with -B: the scheduler, as module:Class")
+    add("--scheduler", metavar="CLASS", help="with -B: the scheduler, as for `taskyard beat`")
 
 
 def _add_queues(group: argparse._ArgumentGroup) -> None:
@@ -116,10 +118,11 @@ def _add_log(group: argparse._ArgumentGroup) -> None:
     add("-q", "--quiet", action="store_true", default=hidden, help="no banner")
 
 
-def _add_daemon(group: argparse._ArgumentGroup) -> None:
+def add_daemon(group: argparse._ArgumentGroup, *, pidfile: str) -> None:
+    """Those of programs that may run in the background; `pidfile` is the help of one."""
     add = group.add_argument
     add("-D", "--detach", action="store_true", help="run in the background")
-    add("--pidfile", metavar="FILE", help="write the process id there; %%n and so on as for -n")
+    add("--pidfile", metavar="FILE", help=pidfile)
     add("--uid", help="become this user")
     add("--gid", help="become this group")
     add("--umask", type=_octal, help="file mode mask, octal (with --detach: 022)")
