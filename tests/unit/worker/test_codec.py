@@ -115,4 +115,4 @@ def test_reprs_are_bounded(value: Any) -> None:
 def test_reprs_never_raise() -> None:
     assert safe_repr((2, 3)) == "(2, 3)"
     assert "Rude" in safe_repr([Rude()])
-    assert len(safe_repr("x" * 10_000)) <= 1024
+    assert safe_repr("x" * 10_000) == f"'{'x' * 1024}...'", "as Celery cuts it"

@@ -136,8 +136,8 @@ def test_results_are_shown_up_to_a_length(app: App, caplog: pytest.LogCaptureFix
     app.task(name="t", resultrepr_maxsize=20)(lambda: "x" * 50)
     with caplog.at_level(logging.INFO):
         outcome = run(app, events=True)
-    assert outcome.report == ("'" + "x" * 16 + "...", "")
-    assert f"s: '{'x' * 16}..." in caplog.text
+    assert outcome.report == ("'" + "x" * 20 + "...'", "")
+    assert f"s: '{'x' * 20}...'" in caplog.text
     assert app.task(name="u")(fail).resultrepr_maxsize == 1024
 
 

@@ -16,7 +16,7 @@ LEVELS = 3
 def safe_repr(value: Any, limit: int = LIMIT, levels: int | None = LEVELS) -> str:
     """repr() that is bounded in length and depth and never raises."""
     try:
-        return repr(value) if _small(value) else saferepr(value, limit, levels)
+        return repr(value) if limit >= LIMIT and _small(value) else saferepr(value, limit, levels)
     except Exception as error:
         return f"<unrepresentable {type(value).__name__}: {type(error).__name__}>"
 
