@@ -82,7 +82,7 @@ class Scenario:
         }
         self.kube.apply(body)
         if ready:
-            self.until("taskqueue", name, "Ready", "True", 60)
+            self.until("taskqueue", name, "Ready", "True")
         return body
 
     def pool(self, name: str = "work", queues: Sequence[str] = ("work",), **spec: Any) -> JSON:
@@ -125,7 +125,7 @@ class Scenario:
     # -- what a test sees
 
     def until(
-        self, kind: str, name: str, type: str, status: str, seconds: float = 60, reason: str = ""
+        self, kind: str, name: str, type: str, status: str, seconds: float = 120, reason: str = ""
     ) -> JSON:
         """Wait for a condition and return it."""
         found = self.kube.until(
@@ -158,7 +158,7 @@ class Scenario:
             self.explain,
         )
 
-    def until_pods(self, count: int, seconds: float = 90, state: str = "") -> None:
+    def until_pods(self, count: int, seconds: float = 150, state: str = "") -> None:
         """Wait until so many pods exist, or so many are in a state."""
 
         def counted() -> bool:

@@ -40,21 +40,22 @@ def test_wrong_password_is_said_and_never_scales_to_zero(scenario: Scenario) -> 
     scenario.until_pods(1, state="working")
     # When the Secret gets a wrong password
     scenario.secret("taskyard-broker", scenario.address.inside.replace(f":{PASSWORD}@", ":wrong@"))
-    reached = scenario.until("taskqueue", "work", "BrokerReachable", "False", 90, "AuthenticationFailed")
+    reached = scenario.until("taskqueue", "work", "BrokerReachable", "False", reason="AuthenticationFailed")
     assert "taskyard-broker" in reached["message"]
     assert "wrong" not in reached["message"].replace("wrong password", "")
     # and the pool may shrink to zero, as far as anybody knows
     scenario.kube(
         "patch", "workerpool", "work", "--type=merge", "-p", '{"spec":{"autoscaling":{"minReplicas":0}}}'
     )
-    held = scenario.until("workerpool", "work", "ScalingActive", "False", 60)
+    held = scenario.until("workerpool", "work", "ScalingActive", "False")
     assert held["message"]
     # Then the pod stays
     pool = scenario.kube.get("workerpool", "work")
     assert pool
     assert condition(pool, "ScalingActive")["status"] == "False"
-    assert scenario.watch.counts().get("working", 0) + scenario.watch.counts().get("starting", 0) == 1
+    counts = scenario.watch.counts()
+    assert counts.get("working", 0) + counts.get("starting", 0) == 1
     # and the right password ends it
     scenario.secret("taskyard-broker", scenario.address.inside)
-    scenario.until("taskqueue", "work", "BrokerReachable", "True", 90)
+    scenario.until("taskqueue", "work", "BrokerReachable", "True")
     scenario.until_pods(0)

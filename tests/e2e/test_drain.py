@@ -11,14 +11,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
 
 def test_busy_pods_are_the_last_to_go(scenario: Scenario) -> None:
-    # Given two tasks of 40 s among short ones, on pods with four slots: one pod would do for both
+    # Given two tasks of 70 s among short ones, on pods with four slots: one pod would do for both
     scenario.queue()
     scenario.pool(concurrency=4)
-    long = scenario.send([("quickstart.nap", [40])] * 2)
+    long = scenario.send([("quickstart.nap", [70])] * 2)
     scenario.send([("quickstart.nap", [0.5])] * 160)
     # When the short ones are done and the pool shrinks under the long ones
     scenario.until_done(share=160 / 162)
-    scenario.until_pods(0, seconds=150)
+    scenario.until_pods(0, seconds=180)
     # Then no task was interrupted, idle pods left while the long ones ran, and the busy ones after them
     assert scenario.verdict().clean, scenario.verdict()
     runs = {run.id: run for run in scenario.runs()}
@@ -63,7 +63,7 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
         starts = [run.start for run in scenario.runs() if run.start > drained.get(run.pod, run.start)]
         return min(starts, default=None)
 
-    first = until(back, 30, "a pod put back to work", scenario.explain, every=0.2)
+    first = until(back, 60, "a pod put back to work", scenario.explain, every=0.2)
     early = {run.pod for run in scenario.runs() if run.start < first} - before
     assert not early, early
     scenario.until_done()

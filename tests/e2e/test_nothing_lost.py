@@ -44,6 +44,15 @@ def test_rolled_to_a_new_image(scenario: Scenario) -> None:
     # When the image is rolled under load
     patch = f'{{"spec":{{"image":"{scenario.images.second}"}}}}'
     scenario.kube("patch", "workerpool", "work", "--type=merge", "-p", patch)
+
+    # (however long the new pods take to come)
+    def renewed() -> bool:
+        if any(run.version == "2" for run in scenario.runs()):
+            return True
+        scenario.send(naps(0.3, 1.5, 20))
+        return False
+
+    until(renewed, 180, "a task of the new image", scenario.explain, every=2)
     scenario.until_done()
     scenario.until_pods(0)
     # Then both versions have worked and each task was done once
@@ -69,7 +78,7 @@ def test_operator_killed_three_times(scenario: Scenario) -> None:
         scenario.until_done(share=share)
         killed = {pod["metadata"]["uid"] for pod in operator.list("pods", OPERATOR)}
         operator("delete", "pod", "-l", OPERATOR, "--force", "--grace-period=0")
-        until(partial(another_is_ready, operator, killed), 90, "a new operator pod")
+        until(partial(another_is_ready, operator, killed), 150, "a new operator pod")
     scenario.until_done()
     scenario.until_pods(0)
     assert scenario.verdict().clean, scenario.verdict()

@@ -29,4 +29,4 @@ def test_a_pool_that_the_image_lacks_is_said(scenario: Scenario) -> None:
         conditions = body.get("status", {}).get("conditions", [])
         return any("pip install taskyard[gevent]" in each.get("message", "") for each in conditions)
 
-    until(said, 60, "the worker's reason in a condition", scenario.explain)
+    until(said, 120, "the worker's reason in a condition", scenario.explain)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import time
 from types import TracebackType
 
-from tests.harness.kubectl import JSON, Kubectl
+from tests.harness.kubectl import JSON, Kubectl, KubectlError
 
 ACTIVE = "taskyard.io/active"
 DRAIN = "taskyard.io/drain"
@@ -100,6 +100,8 @@ class PodWatch:
 
     def _follow(self) -> None:
         while not self._closed:
+            if self.pods:
+                self._forget_gone()
             command = self.kubectl.command(
                 "get", "pods", "-l", self.selector, "--watch", "--output-watch-events", "-o", "json"
             )
@@ -108,9 +110,23 @@ class PodWatch:
             )
             assert self._process.stdout
             for line in self._process.stdout:
-                event = json.loads(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    break  # it ended in the middle of a line
                 self._note(event["type"], event["object"])
+            self._process.kill()
             self._process.wait()
+
+    def _forget_gone(self) -> None:
+        """A watch that was broken off says nothing of those that went meanwhile."""
+        try:
+            there = {pod["metadata"]["uid"] for pod in self.kubectl.list("pods", self.selector)}
+        except KubectlError:
+            return
+        for uid, life in self.pods.items():
+            if uid not in there:
+                life.gone = life.gone or time()
 
     def _note(self, kind: str, pod: JSON) -> None:
         now, metadata, status = time(), pod["metadata"], pod.get("status", {})

@@ -81,20 +81,20 @@ def ready(status: str, reason: str) -> JSON:
 
 def test_a_queue_that_becomes_ready(api: Api, server: Server) -> None:
     server.status = ready("True", "Synced")
-    assert "Ready=True Synced" in run(api, ready=True, timeout=5)
+    assert "Ready=True Synced" in run(api, ready=True, timeout=60)
     assert server.calls == ["POST /apis/taskyard.io/v1alpha1/namespaces/shop/taskqueues", "DELETE"]
     assert server.objects == {}
 
 
 def test_without_a_broker_it_is_enough_that_the_operator_says_so(api: Api, server: Server) -> None:
     server.status = ready("False", "SecretNotFound")
-    assert "SecretNotFound" in run(api, ready=False, timeout=5)
+    assert "SecretNotFound" in run(api, ready=False, timeout=60)
 
 
 def test_with_a_broker_it_is_not(api: Api, server: Server) -> None:
     server.status = ready("False", "DeclareFailed")
     with pytest.raises(ChartTestFailedError, match="did not become Ready: Ready=False DeclareFailed words"):
-        run(api, ready=True, timeout=1)
+        run(api, ready=True, timeout=5)
     assert server.calls[-1] == "DELETE", "nothing is left behind"
 
 
@@ -106,7 +106,7 @@ def test_an_operator_that_does_nothing(api: Api) -> None:
 def test_a_queue_that_stays(api: Api, server: Server) -> None:
     server.status, server.keeps = ready("True", "Synced"), True
     with pytest.raises(ChartTestFailedError, match="was not deleted"):
-        run(api, ready=True, timeout=1)
+        run(api, ready=True, timeout=5)
 
 
 def test_a_refusal_is_told_in_the_api_servers_words(api: Api, server: Server) -> None:

@@ -79,7 +79,7 @@ def cluster() -> Iterator[Cluster]:
         made.cli("down")
 
 
-def _eventually(check: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def _eventually(check: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, what
@@ -129,7 +129,7 @@ def test_pods_find_each_other_by_name_on_two_nodes(cluster: Cluster) -> None:
     cluster.kubectl(
         "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     )
-    cluster.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=180s")
     _eventually(lambda: _ask(cluster), "the client does not reach the server")
 
 
@@ -137,7 +137,7 @@ def test_the_host_reaches_pods_and_services(cluster: Cluster) -> None:
     for path in ("pod/server", "service/server"):
         field = "{.status.podIP}" if path.startswith("pod") else "{.spec.clusterIP}"
         address = cluster.kubectl("get", path, "-o", f"jsonpath={field}")
-        with socket.create_connection((address, 6379), 5) as link:
+        with socket.create_connection((address, 6379), 30) as link:
             link.sendall(b"PING\r\n")
             assert link.recv(64) == b"+PONG\r\n"
 
@@ -178,7 +178,7 @@ def test_all_dies_with_one_process_and_comes_back(cluster: Cluster) -> None:
     assert keeper is not None
     nodes = [cluster.init(1), cluster.init(2)]
     keeper.kill()
-    _eventually(lambda: not any(node.alive for node in nodes), "a node outlives its keeper", 10)
+    _eventually(lambda: not any(node.alive for node in nodes), "a node outlives its keeper")
     assert "died" in cluster.status()["message"]
     cluster.up(2)
     assert cluster.status()["healthy"]

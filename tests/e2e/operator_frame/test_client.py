@@ -30,7 +30,7 @@ pytestmark = pytest.mark.cluster
 def talk(kubeconfig: Path, script: Callable[[KubeClient], Awaitable[None]]) -> None:
     async def main() -> None:
         async with KubeClient(CredentialSource(kubeconfig=str(kubeconfig))) as client:
-            await asyncio.wait_for(script(client), 60)
+            await asyncio.wait_for(script(client), 120)
 
     asyncio.run(main())
 
@@ -120,7 +120,7 @@ def test_lists_by_label_over_pages(kubeconfig: Path, namespace: str, monkeypatch
         found = await client.list(SERVICE_ACCOUNTS, namespace, labels={"mine": "yes"})
         assert [item["metadata"]["name"] for item in found] == ["a0", "a1", "a2", "a3", "a4"]
         assert {item["kind"] for item in found} == {"ServiceAccount"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (
                 await client.list(SERVICE_ACCOUNTS, namespace, labels={"mine": "yes"}, recent=True) != found
             ):
