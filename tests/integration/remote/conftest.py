@@ -10,6 +10,8 @@ from typing import Any
 import celery
 import pytest
 
+from tests.integration.remote.command_lines import celery_s, our_command_line  # noqa: F401  fixtures
+from tests.integration.remote.parity import APPS, pair  # noqa: F401  fixtures
 from tests.integration.worker.conftest import (  # noqa: F401  fixtures
     amqp_broker,
     amqp_url,
@@ -23,8 +25,6 @@ from tests.integration.worker.conftest import (  # noqa: F401  fixtures
     vhost,
 )
 from tests.integration.worker.harness import Broker, StartWorker, WorkerProcess
-
-APPS = Path(__file__).parent / "apps"
 
 
 class RemoteWorker(WorkerProcess):

@@ -16,7 +16,7 @@ import pytest
 
 from taskyard import App
 from taskyard.cli.main import main
-from tests.integration.remote.conftest import APPS
+from tests.integration.remote.parity import APPS
 from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 WAIT = 60

@@ -17,7 +17,7 @@ import pytest
 
 from taskyard import App
 from tests.brokers.ports import free_ports
-from tests.integration.remote.conftest import APPS
+from tests.integration.remote.parity import APPS
 from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 WAIT = 60
