@@ -282,6 +282,8 @@ class CacheBackend(KeyValueBackend):
         """As it is."""
         return data
 
+    _value = encode
+
     def decode(self, payload: Any) -> Any:
         """As it was."""
         return payload
