@@ -152,7 +152,7 @@ def test_consumers_of_steps_come_back_with_the_connection(
 def test_an_option_that_nobody_has_is_refused(start: Start) -> None:
     worker = start("-c", "1", "--coloor", "red", app="stepped", ready=False)
     assert worker.wait() == 2
-    assert worker.text() == "taskyard: worker: unrecognized arguments: --coloor red\n"
+    assert worker.text() == "taskyard: unrecognized arguments: --coloor red\n"
 
 
 def test_queues_imports_purge_and_names(url: str, client: App, start: Start, tmp_path: Path) -> None:

@@ -123,3 +123,22 @@ def test_the_table_fits_the_terminal() -> None:
     assert lines[1].startswith("w@test")
     assert lines[4].startswith("id8")
     assert "RECEIVED" in drawing(state, 200, 10)[4]
+
+
+def test_options_of_the_apps_own_go_with_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app_with_options.py").write_text(
+        "from click import Option\n"
+        "from taskyard import App, signals\n"
+        "app = App('app_with_options', set_as_current=False)\n"
+        "app.user_options['preload'].add(Option(('--ini',), default='none.ini'))\n"
+        "@signals.user_preload_options.connect\n"
+        "def take(options, app, **_): print('takes', options['ini'], app.main)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for arguments, taken in ((["--ini", "some.ini"], "some.ini"), ([], "none.ini")):
+        assert code_of("-A", "app_with_options", "report", *arguments) == 0
+        assert f"takes {taken} app_with_options" in capsys.readouterr().out
+    assert code_of("-A", "plain_app", "report", "--ini", "some.ini") == 2
+    assert capsys.readouterr().err == "taskyard: unrecognized arguments: --ini some.ini\n"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _USUAL_NAMES = ("app", "celery", "taskyard")
 #: The app of App.start(), which needs no name.
 chosen: App | None = None
+#: What the command itself does not know of its arguments: options of the app's own (user_options["preload"]).
+#: None: the command sees to them.
+rest: list[str] | None = None
 
 
 def find_app(name: str | None, workdir: str | None = None, *, needed: bool = True) -> App:
@@ -24,6 +27,15 @@ def find_app(name: str | None, workdir: str | None = None, *, needed: bool = Tru
 
     Unless it is `needed` a broker is enough: what is asked of workers needs no tasks here.
     """
+    app = _found(name, workdir, needed=needed)
+    if rest is not None and (rest or app.user_options.get("preload")):
+        from taskyard.cli.user_options import take_preload_options
+
+        take_preload_options(app, rest)
+    return app
+
+
+def _found(name: str | None, workdir: str | None, *, needed: bool) -> App:
     name = name or os.environ.get("TASKYARD_APP") or os.environ.get("CELERY_APP")
     if not name and chosen is not None:
         chosen.import_default_modules()

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
+from taskyard.cli import find_app
 from taskyard.errors import BrokerError, ImproperlyConfigured
 
 USAGE_ERROR = 2
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     if only not in COMMANDS:
         _refuse(parser, only)
     arguments: argparse.Namespace
+    find_app.rest = None
     if only == "worker":
         # What is left over may be an option of the app's own, which is not known before it is imported.
         arguments, arguments.rest = parser.parse_known_args(given)
@@ -110,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.arguments += rest
     else:
-        arguments = parser.parse_args(given)
+        arguments, find_app.rest = parser.parse_known_args(given)
     _put_into_environment(arguments)
     if arguments.as_celery:
         from taskyard import as_celery

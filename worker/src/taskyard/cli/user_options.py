@@ -16,26 +16,43 @@ if TYPE_CHECKING:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ImproperlyConfigured(f"worker: {message}")
+        raise ImproperlyConfigured(message)
 
 
 def parse_user_options(app: App, rest: list[str]) -> dict[str, Any]:
-    """The values of the app's options by name; ImproperlyConfigured for what nobody knows."""
-    declared = getattr(app, "user_options", None) or {}
-    parsed: dict[str, dict[str, Any]] = {}
-    for group in ("preload", "worker"):
-        parser = _Parser(add_help=False, allow_abbrev=False)
-        for option in declared.get(group) or ():
-            _add(parser, option)
-        known, rest = parser.parse_known_args(rest)
-        parsed[group] = vars(known)
+    """The values of the app's options of a worker by name; ImproperlyConfigured for what nobody knows."""
+    preload, rest = _parsed(app, "preload", rest)
+    own, rest = _parsed(app, "worker", rest)
+    _refuse(rest)
+    _announce(app, preload)
+    return {**preload, **own}
+
+
+def take_preload_options(app: App, rest: list[str]) -> None:
+    """Tell the app of its options that go with every command; ImproperlyConfigured for what nobody knows."""
+    preload, rest = _parsed(app, "preload", rest)
+    _refuse(rest)
+    _announce(app, preload)
+
+
+def _parsed(app: App, group: str, rest: list[str]) -> tuple[dict[str, Any], list[str]]:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for option in (getattr(app, "user_options", None) or {}).get(group) or ():
+        _add(parser, option)
+    known, rest = parser.parse_known_args(rest)
+    return vars(known), rest
+
+
+def _refuse(rest: list[str]) -> None:
     if rest:
-        raise ImproperlyConfigured(f"worker: unrecognized arguments: {' '.join(rest)}")
-    if declared.get("preload"):
+        raise ImproperlyConfigured(f"unrecognized arguments: {' '.join(rest)}")
+
+
+def _announce(app: App, preload: dict[str, Any]) -> None:
+    if (getattr(app, "user_options", None) or {}).get("preload"):
         from taskyard.signals import user_preload_options
 
-        user_preload_options.send(sender=app, app=app, options=parsed["preload"])
-    return {**parsed["preload"], **parsed["worker"]}
+        user_preload_options.send(sender=app, app=app, options=preload)
 
 
 def _add(parser: argparse.ArgumentParser, option: Any) -> None:
