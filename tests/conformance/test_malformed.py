@@ -123,7 +123,9 @@ def envelope(headers: dict[str, Any], body: bytes, content_type: str) -> dict[st
 def redis_messages(store: redis.Redis) -> int:
     # At one moment: what is given back moves from the one to the other.
     with store.pipeline(transaction=True) as both:
-        waiting, held = both.llen("celery").hlen("unacked").execute()
+        both.llen("celery")
+        both.hlen("unacked")
+        waiting, held = both.execute()
     return int(waiting) + int(held)
 
 
