@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import pytest
 
 from taskyard import App
+from taskyard.broker.redis.pipe import Pipe
 from taskyard.canvas import Signature, group
 from taskyard.context import Context
 from taskyard.errors import BrokerDisconnected, ChordError
+from taskyard.result.chord_parts import Brought
+from taskyard.result.meta import encode_meta
 from taskyard.result.redis_chord import RedisChords
+from taskyard.result.redis_store import RedisStore
 
 pytestmark = pytest.mark.redis
 
@@ -32,14 +37,17 @@ class Fan:
         self.backend.set_chord_size("gid", parts)
 
     def bring(self, index: int, value: Any = None, state: str = "SUCCESS", again: bool = False) -> None:
-        request = Context(
+        value = index if value is None else value
+        self.backend.on_chord_part_return(self.request(index, again=again), state, value)
+
+    def request(self, index: int, *, again: bool = False) -> Context:
+        return Context(
             id=f"task-{index}",
             group="gid",
             group_index=index,
             chord=dict(self.body),
             delivery_info={"redelivered": again},
         )
-        self.backend.on_chord_part_return(request, state, index if value is None else value)
 
     @property
     def sent(self) -> list[Any]:
@@ -54,6 +62,55 @@ class Fan:
     @property
     def keys(self) -> set[str]:
         return {key.decode() for key in self.client.keys("*gid*")}
+
+
+class Parent:
+    """The worker's parent with its loop, turned by hand: brings parts with their results."""
+
+    def __init__(self, fan: Fan) -> None:
+        self.fan = fan
+        self.readers: list[tuple[int, Any]] = []
+        self.later: list[Any] = []
+        self.settled: list[int] = []
+        self.completions: list[tuple[Any, str, Any]] = []
+        self.store = RedisStore(fan.backend.url, fan.app.conf, self)
+        self.store.complete = lambda *completion: self.completions.append(completion)
+
+    # -- the loop
+    def call_repeatedly(self, *args: Any) -> Any:
+        return None
+
+    def call_later(self, delay: float, callback: Any) -> Any:
+        self.later.append(callback)
+
+    def add_reader(self, fd: int, callback: Any) -> None:
+        self.readers = [(fd, callback)]
+
+    def remove(self, fd: int) -> None:
+        self.readers = []
+
+    # -- the worker
+    def put(self, index: int) -> None:
+        fan = self.fan
+        part = fan.backend.chord_part(fan.request(index), "SUCCESS", index)
+        brought = Brought(part, "add", {"id": part.task_id, "root_id": "root"}, {}, {})
+        meta = encode_meta(part.task_id, "SUCCESS", index)
+        self.store.put([(part.task_id, meta)], lambda: self.settled.append(index), 0, brought)
+
+    def answers(self) -> None:
+        """All there are."""
+        self.store.flush()
+        while self.store._sent:
+            ((fd, callback),) = self.readers
+            assert select.select([fd], [], [], 60)[0], "Redis does not answer"
+            callback()
+
+    def complete(self) -> None:
+        """As the thread does."""
+        for brought, token, done in self.completions:
+            self.fan.backend.complete_chord(brought.part, token)
+            done()
+        self.completions.clear()
 
 
 def _unpacked(body: str) -> bytes:
@@ -201,3 +258,61 @@ def test_a_chord_that_expires_fails(fan: Fan) -> None:
     assert meta["status"] == "FAILURE"
     assert "1 of 2 results" in str(meta["result"])
     assert fan.sent == []
+
+
+def test_the_parent_brings_many_parts_in_one_call(fan: Fan, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    call_script = Pipe.call_script
+
+    def count(self: Pipe, on_reply: Any, script: Any, *operands: Any) -> None:
+        calls.append(script)
+        call_script(self, on_reply, script, *operands)
+
+    monkeypatch.setattr(Pipe, "call_script", count)
+    parent = Parent(fan)
+    fan.bring(0)  # by another worker, or by a child
+    fan.size(5)
+    for index in (2, 1, 2):
+        parent.put(index)
+    parent.answers()
+    assert parent.settled == [2, 1, 2]
+    assert fan.client.zcard("celery-taskset-meta-gid.j") == 3
+    parent.put(3)
+    parent.put(4)
+    parent.answers()
+    assert len(calls) == 4, "results and parts, in two turns"
+    assert (parent.settled, fan.sent) == ([2, 1, 2], []), "the last part is settled when the body is sent"
+    [(brought, _, _)] = parent.completions
+    assert brought.headers["root_id"] == "root"
+    parent.complete()
+    assert (parent.settled, fan.sent) == ([2, 1, 2, 3, 4], [[[0, 1, 2, 3, 4]]])
+    assert fan.keys == {"celery-taskset-meta-gid.c"}
+    assert fan.backend.get_state("task-4") == "SUCCESS"
+    assert parent.store.pending == 0
+
+
+def test_a_connection_that_is_lost_between_counts_no_part_twice_and_sends_one_body(fan: Fan) -> None:
+    parent = Parent(fan)
+    fan.size(2)
+    parent.put(0)
+    parent.put(1)
+    parent.store.flush()
+    deadline = time.monotonic() + 60
+    while fan.key("c") is None:  # it was done, and the answers are lost
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    parent.store._lost(OSError("cut"))
+    assert parent.settled == []
+    parent.later.pop()()
+    parent.answers()
+    assert len(parent.completions) == 1
+    assert fan.client.zcard("celery-taskset-meta-gid.j") == 2
+    parent.complete()
+    assert (parent.settled, fan.sent) == ([0, 1], [[[0, 1]]])
+    # It was all done, and the answers are lost: nothing of the chord comes back.
+    parent.put(1)
+    parent.store.flush()
+    parent.store._lost(OSError("cut"))
+    parent.later.pop()()
+    parent.answers()
+    assert (parent.settled, parent.completions, fan.sent) == ([0, 1, 1], [], [[[0, 1]]])

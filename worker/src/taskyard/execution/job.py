@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from taskyard.result.chord_parts import Part
+
 #: What the parent does with the message after an outcome.
 ACK, REJECT, REQUEUE, MALFORMED, SKIPPED, PROGRESS, POSTPONED = range(7)
 
@@ -48,3 +50,5 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     report: tuple[str, str] | None = None
     #: Unix seconds; of a message that is POSTPONED.
     due: float = 0.0
+    #: What a chord is to be told with the results.
+    part: Part | None = None

@@ -7,10 +7,13 @@ import os
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from taskyard import signals
 from taskyard.errors import BackendError, Reject
+from taskyard.execution import tracing
 from taskyard.result.meta import encode_meta, extended_fields
 from taskyard.result.states import FAILURE, RETRY, STARTED, SUCCESS
 from taskyard.result.store import stored_by_parent
+from taskyard.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.context import Request
     from taskyard.execution.job import Job
-    from taskyard.task import Task
+    from taskyard.result.chord_parts import Part
 
 logger = logging.getLogger("taskyard.task")
 
@@ -74,7 +77,34 @@ class Recorder:
 
     def waits_at_success(self, task: Task[..., Any], request: Request) -> bool:
         """Whether `succeeded` waits for a store."""
-        return self._here or bool(request.chord) or task._backend is not None
+        if self._here or task._backend is not None:
+            return True
+        return bool(request.chord) and not self._parent_tells_chords()
+
+    def _parent_tells_chords(self) -> bool:
+        """Whether parts of chords go to the parent with the results: to the store's own fan-in, unless
+        somebody watches what a task sends, as tracers do: the last part of a chord sends its body.
+        """
+        from taskyard.result.redis_chord import RedisChords
+
+        app = self._app
+        kind: Any = type(self._backend)
+        watched = signals.before_task_publish or signals.after_task_publish
+        return (
+            not watched
+            and tracing.build_tracer is tracing.plain
+            and Task.apply_async is Task.standard_apply_async
+            and getattr(app.send_task, "__func__", None) is app.standard_send_task
+            and getattr(kind, "on_chord_part_return", None) is RedisChords.on_chord_part_return
+        )
+
+    def part(self, task: Task[..., Any], request: Request, value: Any) -> Part | None:
+        """What the parent is to tell the chord of a task that has returned."""
+        if not request.group or self.waits_at_success(task, request):
+            return None
+        backend: Any = self._backend
+        part: Part = backend.chord_part(request, SUCCESS, value)
+        return part
 
     def keeps_result(self, task: Task[..., Any] | None, request: Request) -> bool:
         """Whether a success is kept: the message says so, else the task, else the app."""

@@ -247,6 +247,7 @@ class Runner:
     def _succeeded(self, attempt: Attempt, value: Any) -> Outcome:
         job, task, request = attempt.job, attempt.task, attempt.request
         results = self._recorder.succeeded(job, task, request, value)
+        part = self._recorder.part(task, request, value) if request.chord else None
         runtime = monotonic() - attempt.began
         if task.__class__.on_success is not Task.on_success:
             self._hook(task.on_success, value, job.id, request.args, request.kwargs)
@@ -262,7 +263,7 @@ class Runner:
             )
         self._after_return(attempt, SUCCESS, value, None)
         report = (safe_repr(value, task.resultrepr_maxsize), "") if job.properties.get("events") else None
-        return Outcome(job.seq, ACK, SUCCESS, results, runtime, report=report)
+        return Outcome(job.seq, ACK, SUCCESS, results, runtime, report=report, part=part)
 
     # -- everything else
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import BrokerError, ChordError
 from taskyard.message.identity import new_id
+from taskyard.result.chord_parts import Part, Times, claim_seconds, is_claimed, is_ordered, part_arguments
 from taskyard.result.groups import GroupResult
 from taskyard.result.joining import allow_join_result
 from taskyard.result.redis_chord_scripts import DONE, EXTEND, FAILED, PART, SWEEP
@@ -83,29 +84,32 @@ class RedisChords:
         group_id, task_id = request.group, request.id
         if not group_id or not task_id:
             return
-        index = request.group_index
-        body = request.chord
-        part = self.payload.encode([1, task_id, state, self.encode_result(result, state)])
-        token, claim = new_id(), self._claim_seconds()
+        part = self.chord_part(request, state, result)
+        token = new_id()
         keys = self._keys(group_id, "jtsd")
         keys += [self.get_key_for_group(group_id), *self._keys(group_id, "c"), *self._record_keys()]
-        arguments = [
-            task_id,
-            part,
-            1 if self._ordered else 0,
-            "+inf" if index is None else index,
-            int(self.chord_expires or 0),
-            int(self.chord_result_expires or 0),
-            claim,
-            token,
-            time(),
-            group_id,
-            self.payload.encode(body),
-            1 if _comes_again(request) else 0,
-        ]
-        parts, _, size, claimed = self._run(PART, keys, arguments)
-        if parts != -1 and size and claimed:
-            self._complete(group_id, body, token)
+        times = Times(
+            int(self.chord_expires or 0), int(self.chord_result_expires or 0), self._claim_seconds()
+        )
+        arguments = part_arguments([part], group_id, part.body, token, times, ordered=self._ordered)
+        if is_claimed(self._run(PART, keys, arguments)):
+            self._complete(group_id, request.chord, token)
+
+    def chord_part(self, request: Any, state: str, result: Any) -> Part:
+        """What the chord of a request's is told."""
+        index = request.group_index
+        return Part(
+            request.id,
+            request.group,
+            "+inf" if index is None else str(index),
+            self.payload.encode([1, request.id, state, self.encode_result(result, state)]),
+            self.payload.encode(request.chord),
+            _comes_again(request),
+        )
+
+    def complete_chord(self, part: Part, token: str) -> None:
+        """The part was the last one; the worker's parent has brought it, and the claim is the token's."""
+        self._complete(part.group_id, self.decode(part.body), token)
 
     def _complete(self, group_id: str, body: Any, token: str) -> None:
         """Send the body with the header's results, or fail it; the claim is ours."""
@@ -226,7 +230,7 @@ class RedisChords:
     # -- keys and times
     @property
     def _ordered(self) -> bool:
-        return bool(self.app.conf.result_backend_transport_options.get("result_chord_ordered", True))
+        return is_ordered(self.app.conf)
 
     def _keys(self, group_id: str, names: str) -> list[str]:
         return [self.get_key_for_group(group_id, f".{name}") for name in names]
@@ -240,7 +244,7 @@ class RedisChords:
 
     def _claim_seconds(self) -> int:
         """How long a worker may take to join the parts."""
-        return max(5, int((self.app.conf.result_chord_join_timeout or 5.0) * 2))
+        return claim_seconds(self.app.conf)
 
     def _done_seconds(self) -> int:
         return max(_DONE_SECONDS, self._claim_seconds() * 2)

@@ -8,30 +8,36 @@ Two keys more hold what a sweeper needs: when to look at which chord, and the bo
 
 from __future__ import annotations
 
-#: KEYS j t s d group c due bodies; ARGV task id, part, ordered, score, life of these keys, life of the
-#: group, life of a claim, token, now, group id, body, whether the message comes again.  Returns {parts,
-#: added, size, claimed}; -1 parts if the chord is over.
+#: KEYS j t s d group c due bodies; ARGV whether ordered, life of these keys, life of the group, life of a
+#: claim, token, now, group id, body; then for each part task id, score, part, whether its message comes
+#: again.  Returns {parts, added, size, claimed}; -1 parts if the chord is over.
 PART = """
-if redis.call('GET', KEYS[6]) == 'done' and ARGV[12] == '1' then
-    -- A copy that comes late.  A first delivery belongs to a frozen chord that is sent again, whose sender
-    -- has not begun the new run in here.
-    return {-1, 0, 0, 0}
-end
-local mark, ordered, score = ARGV[1] .. ':' .. ARGV[4], ARGV[3] == '1', ARGV[4]
-if redis.call('SISMEMBER', KEYS[4], mark) == 0 then
-    local known = false
-    if ordered then
-        -- A worker that keeps no list of parts may have had this task before it was delivered to us.
-        for _, part in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], score, score)) do
-            known = known or string.find(string.sub(part, 1, #ARGV[1] + 16), ARGV[1], 1, true) ~= nil
+local ordered, over = ARGV[1] == '1', redis.call('GET', KEYS[6]) == 'done'
+local brought = false
+for at = 9, #ARGV, 4 do
+    local id, score, part = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    -- A copy that comes late is of no use to a chord that is over.  A first delivery belongs to a frozen
+    -- chord that is sent again, whose sender has not begun the new run in here.
+    if not (over and ARGV[at + 3] == '1') then
+        brought = true
+        if redis.call('SADD', KEYS[4], id .. ':' .. score) == 1 then
+            local known = false
+            if ordered then
+                -- A worker that keeps no list of parts may have had this task before it was delivered to us.
+                for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], score, score)) do
+                    known = known or string.find(string.sub(other, 1, #id + 16), id, 1, true) ~= nil
+                end
+            end
+            if ordered and not known then
+                redis.call('ZADD', KEYS[1], score, part)
+            elseif not ordered then
+                redis.call('RPUSH', KEYS[1], part)
+            end
         end
     end
-    if ordered and not known then
-        redis.call('ZADD', KEYS[1], score, ARGV[2])
-    elseif not ordered then
-        redis.call('RPUSH', KEYS[1], ARGV[2])
-    end
-    redis.call('SADD', KEYS[4], mark)
+end
+if not brought then
+    return {-1, 0, 0, 0}
 end
 local parts
 if ordered then
@@ -39,25 +45,25 @@ if ordered then
 else
     parts = redis.call('LLEN', KEYS[1])
 end
-local life, now = tonumber(ARGV[5]), tonumber(ARGV[9])
+local life, now = tonumber(ARGV[2]), tonumber(ARGV[6])
 if life > 0 then
     for position = 1, 4 do
         redis.call('EXPIRE', KEYS[position], life)
     end
-    if tonumber(ARGV[6]) > 0 then
-        redis.call('EXPIRE', KEYS[5], ARGV[6])
+    if tonumber(ARGV[3]) > 0 then
+        redis.call('EXPIRE', KEYS[5], ARGV[3])
     end
 end
 local added, size = redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
 local claimed = 0
 if size and parts >= tonumber(size) + tonumber(added or 0) then
-    if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) or redis.call('GET', KEYS[6]) == ARGV[8] then
+    if redis.call('SET', KEYS[6], ARGV[5], 'NX', 'EX', ARGV[4]) or redis.call('GET', KEYS[6]) == ARGV[5] then
         claimed = 1
     end
-    redis.call('HSET', KEYS[8], ARGV[10], ARGV[11])
-    redis.call('ZADD', KEYS[7], now + ARGV[7] + 1, ARGV[10])
-elseif life > 0 and redis.call('HSETNX', KEYS[8], ARGV[10], ARGV[11]) == 1 then
-    redis.call('ZADD', KEYS[7], now + life / 2, ARGV[10])
+    redis.call('HSET', KEYS[8], ARGV[7], ARGV[8])
+    redis.call('ZADD', KEYS[7], now + ARGV[4] + 1, ARGV[7])
+elseif life > 0 and redis.call('HSETNX', KEYS[8], ARGV[7], ARGV[8]) == 1 then
+    redis.call('ZADD', KEYS[7], now + life / 2, ARGV[7])
 end
 return {parts, added or 0, size or 0, claimed}
 """

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from taskyard.context import Request
+from taskyard.context import Request, current
 from taskyard.errors import MalformedMessage
 from taskyard.message.codec import content_types, loads
 from taskyard.message.protocol import read_body
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.loop import Loop
     from taskyard.result.backend import Backend
+    from taskyard.result.chord_parts import Brought
 
 logger = logging.getLogger(__name__)
 
@@ -71,17 +73,24 @@ class StoreThread:
         self._loop = loop
         self._hostname = hostname
         self._accept = content_types(app.conf.accept_content)
-        self._queue: SimpleQueue[tuple[Verdict, Callable[[], None]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Callable[[], None], Callable[[], None]]] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
-        #: Verdicts that are not carried out yet.
+        #: Verdicts that are not carried out yet, and chords that are not completed.
         self.pending = 0
 
     def put(self, verdict: Verdict, stored: Callable[[], None]) -> None:
         """Carry it out, then call back in the loop."""
+        self._add(partial(self._carry_out, verdict), stored)
+
+    def complete(self, brought: Brought, token: str, done: Callable[[], None]) -> None:
+        """Send the body of the chord whose last part this is, then call back in the loop."""
+        self._add(partial(self._complete, brought, token), done)
+
+    def _add(self, work: Callable[[], None], done: Callable[[], None]) -> None:
         self.pending += 1
-        self._queue.put((verdict, stored))
+        self._queue.put((work, done))
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="results", daemon=True)
@@ -94,15 +103,15 @@ class StoreThread:
     def _work(self) -> None:
         while not self._closed.is_set():
             try:
-                verdict, stored = self._queue.get(timeout=_IDLE_SECONDS)
+                work, done = self._queue.get(timeout=_IDLE_SECONDS)
             except Empty:
                 with self._lock:
                     if self._queue.empty():
                         self._thread = None
                         return
                 continue
-            self._carry_out(verdict)
-            self._loop.call_soon_threadsafe(self._done, stored)
+            work()
+            self._loop.call_soon_threadsafe(self._done, done)
 
     def _done(self, stored: Callable[[], None]) -> None:
         self.pending -= 1
@@ -111,24 +120,49 @@ class StoreThread:
     def _carry_out(self, verdict: Verdict) -> None:
         with self._guard:
             request = self._request(verdict)
+        backend, what = self._backend(verdict), f"The end of task {verdict.task_id}"
+        if not self._patiently(partial(self._mark, verdict, request), backend, what):
+            return
+        if self._tell is not None:
+            with self._guard:
+                self._tell(self._app, verdict, request)
+
+    def _complete(self, brought: Brought, token: str) -> None:
+        """As the task itself would do it: the body is sent by the one whose result was the last."""
+        request = Request(
+            brought.headers,
+            properties=brought.properties,
+            delivery_info=brought.delivery_info,
+            hostname=self._hostname,
+            called_directly=False,
+        )
+        backend: Any = self._app.backend
+        entered = current.set((self._app.tasks.find(brought.name), request))
+        try:
+            part = brought.part
+            work = partial(backend.complete_chord, part, token)
+            # Should it stay away, the body is sent later, by whoever looks for chords that hang.
+            self._patiently(work, backend, f"The body of chord {part.group_id}")
+        finally:
+            current.reset(entered)
+
+    def _patiently(self, work: Callable[[], Any], backend: Backend, what: str) -> bool:
+        """Work that takes the store, as often as it takes; whether it was done."""
         deadline = monotonic() + _PATIENCE_SECONDS
         pause = 0.2
         while True:
             try:
                 with self._guard:
-                    self._mark(verdict, request)
+                    work()
             except Exception as error:
-                retriable = self._backend(verdict).exception_safe_to_retry(error)
+                retriable = backend.exception_safe_to_retry(error)
                 if not retriable or monotonic() > deadline or self._closed.wait(pause):
-                    logger.exception("The end of task %s could not be stored", verdict.task_id)
-                    return
+                    logger.exception("%s could not be stored", what)
+                    return False
                 logger.warning("The result store is away (%s), tried again in %.1f s", error, pause)
                 pause = min(pause * 2, 10.0)
             else:
-                break
-        if self._tell is not None:
-            with self._guard:
-                self._tell(self._app, verdict, request)
+                return True
 
     def _mark(self, verdict: Verdict, request: Request | None) -> None:
         backend = self._backend(verdict)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from taskyard.broker.redis.errors import RedisConnectionError, RedisTimeoutError, ReplyError
 from taskyard.broker.redis.plain import Address, PlainConnection
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, ProtocolError, Push, RespReader, pack
-from taskyard.result.store import BEYOND_PLAIN
+from taskyard.result.redis_store import BEYOND_PLAIN
 
 if TYPE_CHECKING:
     from taskyard.result.backends.redis import RedisBackend

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskyard.execution.job import Job
+from taskyard.result.chord_parts import Brought
 
 if TYPE_CHECKING:
+    from taskyard.result.chord_parts import Part
     from taskyard.worker.held import Held
 
 #: Properties that say nothing to a task, or are handed to it elsewhere; all others are the sender's own.
@@ -46,10 +48,21 @@ def job_of(held: Held, *, events: bool) -> Job:
         delivery.content_encoding,
         delivery.headers,
         properties,
-        {
-            "exchange": delivery.exchange,
-            "routing_key": delivery.routing_key,
-            "priority": sent.get("priority"),
-            "redelivered": delivery.redelivered or envelope.deliveries > 0,
-        },
+        _delivery_info(held),
     )
+
+
+def brought_by(held: Held, part: Part) -> Brought:
+    """The part of a chord that a message has brought."""
+    delivery = held.delivery
+    return Brought(part, held.envelope.name, delivery.headers, delivery.properties, _delivery_info(held))
+
+
+def _delivery_info(held: Held) -> dict[str, Any]:
+    delivery = held.delivery
+    return {
+        "exchange": delivery.exchange,
+        "routing_key": delivery.routing_key,
+        "priority": delivery.properties.get("priority"),
+        "redelivered": delivery.redelivered or held.envelope.deliveries > 0,
+    }

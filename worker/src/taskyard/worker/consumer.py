@@ -212,7 +212,7 @@ class Consumer:
                 self.observer.ended(held, outcome)
             action: Any
             if outcome.disposition == ACK:
-                if not outcome.results:
+                if not outcome.results and outcome.part is None:
                     self._doubles.acknowledge(held)
                     continue
                 action = partial(self._doubles.acknowledge, held)
@@ -230,7 +230,7 @@ class Consumer:
                 continue
             else:
                 continue
-            settle(outcome.results, action, held)
+            settle(outcome.results, action, held, outcome.part)
         self.dispatch()
 
     def _give_back(self, held: Held, how: str, *arguments: Any) -> None:

@@ -14,11 +14,13 @@ from taskyard.result.meta import encode_meta
 from taskyard.result.states import FAILURE, RETRY, REVOKED
 from taskyard.result.store import stored_by_parent
 from taskyard.result.store_thread import Verdict
+from taskyard.worker.assignment import brought_by
 
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.broker.delivery import Delivery
     from taskyard.message.protocol import Envelope
+    from taskyard.result.chord_parts import Part
     from taskyard.worker.deadletters import DeadLetterRules
     from taskyard.worker.doubles import Doubles
     from taskyard.worker.figures import State
@@ -52,14 +54,19 @@ class Endings:
         self.observer: Observer | None = None
 
     def settle(
-        self, results: list[tuple[str, bytes]], action: Callable[[], None], held: Held | None = None
+        self,
+        results: list[tuple[str, bytes]],
+        action: Callable[[], None],
+        held: Held | None = None,
+        part: Part | None = None,
     ) -> None:
-        """Store the results, and only then act on the message."""
-        if not results:
+        """Store the results, tell the chord, and only then act on the message."""
+        if not results and part is None:
             action()
             return
         fence = 0 if held is None else held.fence
-        self._settler.settle(results, self._counted(action, held), fence)
+        brought = brought_by(held, part) if held is not None and part is not None else None
+        self._settler.settle(results, self._counted(action, held), fence, brought)
 
     def _counted(self, action: Callable[[], None], held: Held | None) -> Callable[[], None]:
         """The action, which is outstanding until it is called."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from taskyard.result.meta import encode_meta
 
 if TYPE_CHECKING:
+    from taskyard.result.chord_parts import Brought
     from taskyard.result.store import Result, ResultStore
     from taskyard.result.store_thread import StoreThread, Verdict
 
@@ -20,11 +21,19 @@ class Settler:
     def __init__(self, store: ResultStore, thread: StoreThread | None = None) -> None:
         self._store = store
         self._thread = thread
+        if thread is not None:
+            store.complete = thread.complete
 
-    def settle(self, results: list[Result], action: Callable[[], None], fence: int = 0) -> None:
-        """Store the results, if any, and only then act; `fence` as ResultStore.put has it."""
-        if results:
-            self._store.put(results, action, fence)
+    def settle(
+        self,
+        results: list[Result],
+        action: Callable[[], None],
+        fence: int = 0,
+        brought: Brought | None = None,
+    ) -> None:
+        """Store the results, if any, tell a chord, and only then act; `fence` as ResultStore.put has it."""
+        if results or brought is not None:
+            self._store.put(results, action, fence, brought)
         else:
             action()
 
