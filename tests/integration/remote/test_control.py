@@ -268,6 +268,14 @@ def test_nothing_is_left_behind_in_redis(redis_broker: Broker, start_worker: Sta
     worker = start_worker(redis_broker)
     for _ in range(3):
         assert client.control.ping(timeout=60, limit=1)
+    with client.connection_for_write() as connection:
+        # Somebody asks, and is gone before the answer comes: it does not stay for ever.
+        mailbox, channel = client.control.mailbox(connection), connection.default_channel
+        mailbox.reply_queue(channel).declare()
+        mailbox._publish("ping", {}, reply_ticket="nobody", channel=channel)
+        name = mailbox.reply_queue.name
+        wait_until(lambda: 0 < channel.client.ttl(name) <= 300, what="the reply")
+        channel.client.delete(name)
     assert worker.stop() == 0
     with Connection(redis_broker.url) as connection:
         keys = {key.decode() for key in connection.default_channel.client.keys("*")}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Seconds without an answer after which the connection counts as lost.
 _ANSWER_SECONDS = 15.0
+#: Seconds that a reply is kept which nobody takes, unless the settings say how long.
+_REPLY_SECONDS = 300
 _TASK_TOPIC = "task.multi"
 
 
@@ -131,6 +133,7 @@ class RedisWire:
         place = self._place
         key = place.bindings(exchange).encode()
         envelope = _envelope(message, exchange, routing_key, 1)
+        life = b"%d" % max(1, int(self._conf.control_queue_ttl or _REPLY_SECONDS))
 
         def bound(rows: Any) -> None:
             if isinstance(rows, ErrorReply):
@@ -138,7 +141,10 @@ class RedisWire:
             for row in rows:
                 wanted, _, queue = bytes(row).decode().split(place.separator)
                 if wanted == routing_key:
-                    self._pipe.call(_ignore, b"LPUSH", f"{place.prefix}{queue}".encode(), envelope)
+                    name = f"{place.prefix}{queue}".encode()
+                    self._pipe.call(_ignore, b"LPUSH", name, envelope)
+                    # Who asked may be gone without a word.
+                    self._pipe.call(_ignore, b"EXPIRE", name, life)
 
         self._call(bound, b"SMEMBERS", key)
 
