@@ -10,7 +10,7 @@ import pytest
 from celery.backends.base import compress_payload, decompress_payload
 from kombu.exceptions import ContentDisallowed
 
-from taskyard import App
+from taskyard import App, Task, signals
 from taskyard.context import Request
 from taskyard.errors import BackendGetMetaError, BackendStoreError, ChordError, Reject, TaskRevokedError
 from taskyard.execution.job import Job
@@ -18,6 +18,8 @@ from taskyard.execution.recorder import Recorder
 from taskyard.loop import Loop
 from taskyard.message.codec import dump_json
 from taskyard.result import AsyncResult, GroupResult
+from taskyard.result.backends.redis import RedisBackend
+from taskyard.result.chord_parts import Part
 from taskyard.result.payload import Payload, compress, decompress
 from taskyard.result.states import FAILURE, PENDING, REVOKED, STARTED, SUCCESS, precedence, state
 from taskyard.result.store_thread import StoreThread, Verdict
@@ -267,6 +269,35 @@ def test_the_parent_hands_on_what_redis_stores() -> None:
     assert b'"result":[["9",null],null]' in meta
     failed = recorder.failed(job(), None, request, KeyError("no"), "text")
     assert [name for name, _ in failed] == ["1", "3"]
+
+
+def test_parts_of_chords_are_the_parent_s_unless_somebody_watches_what_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = App("r", broker="memory://", backend="redis://nowhere.invalid")
+    recorder = Recorder(app, "w1", store=True)
+    task = task_of(app)
+    headers: Any = {"group": "g", "group_index": 3, "ignore_result": True}
+    request = Request(job(**headers).headers, embed={"chord": {"task": "body"}}, called_directly=False)
+    assert recorder.succeeded(job(**headers), task, request, 7) == []
+    part = recorder.part(task, request, 7)
+    assert part == Part("1", "g", "3", b'[1,"1","SUCCESS",7]', b'{"task":"body"}', False)
+
+    def watch(*args: Any, **more: Any) -> None:
+        """As tracers do."""
+
+    for owner, name in ((Task, "apply_async"), (RedisBackend, "on_chord_part_return"), (App, "send_task")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, watch)
+            assert recorder.waits_at_success(task, request)
+            assert recorder.part(task, request, 7) is None
+        assert not recorder.waits_at_success(task, request)
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+        signal.connect(watch)
+        try:
+            assert recorder.waits_at_success(task, request)
+        finally:
+            signal.disconnect(watch)
 
 
 def test_the_parent_s_verdicts_are_carried_out_in_a_thread(app: App) -> None:
