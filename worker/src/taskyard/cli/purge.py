@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _is_sure(names: list[str]) -> bool:
     try:
         answer = input(f"Delete all messages of {', '.join(names)} for good (--force does not ask)? [y/N]: ")
-    except EOFError:
+    except (EOFError, OSError, RuntimeError):  # nobody is there to answer
         print()
         raise ImproperlyConfigured(f"purge deletes all messages of {', '.join(names)}: say --force") from None
     return answer.strip().lower() in ("y", "yes")
