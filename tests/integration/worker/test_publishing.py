@@ -41,6 +41,35 @@ def test_many_tasks_arrive_in_order_once(app: App) -> None:
     assert [message.headers["id"] for message in messages] == [result.id for result in results]
 
 
+def test_many_that_are_alike_are_as_if_sent_alone(app: App) -> None:
+    """Each argument is sent twice: alone, and as one of many of which only the first is composed."""
+    options = {"queue": "alike", "priority": 3, "group_id": "100%"}
+    arguments: list[Any] = [
+        ("first",),
+        ("100 %s ü",),
+        ("\ud800",),
+        ("long" * 50_000,),
+        ({"deep": [None, 1.5]},),
+    ]
+    calls: list[Any] = [
+        ("t", each, {"k%": number}, {**options, "task_id": f"%{number}", "group_index": number})
+        for number, each in enumerate(arguments)
+    ]
+    app.send_tasks([*calls, ("t", ("last",), {}, options)])
+    for call in calls:
+        app.send_tasks([call])
+    messages = received(app, "alike", 2 * len(calls) + 1)
+    together, last, alone = messages[: len(calls)], messages[len(calls)], messages[len(calls) + 1 :]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.headers, one.payload) == (other.headers, other.payload)
+        for properties in (one.properties, other.properties):
+            properties.pop("delivery_tag", None)
+        assert one.properties == other.properties
+        assert one.content_type == other.content_type
+    assert (last.headers["group_index"], last.headers["id"]) == (None, last.headers["root_id"])
+    assert last.properties["correlation_id"] == last.headers["id"]
+
+
 def test_many_tasks_to_several_queues_and_exchanges(app: App) -> None:
     topic = Exchange("bulk-topic", "topic")
     app.conf.task_queues = [Queue("bulk.a"), Queue("bulk.t", topic, "t.#")]

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from taskyard.errors import BrokerError
-
 if TYPE_CHECKING:
     from taskyard.broker.lines import Line
 
@@ -25,8 +23,15 @@ def batch(line: Line) -> Iterator[Callable[..., Any]]:
     """
     channel = line.channel
     if line.connection.transport.driver_type == "amqp":
-        with _confirmed(line.connection.channel()) as publish:
+        from taskyard.client.confirmed import Confirmed
+
+        own = line.connection.channel()
+        try:
+            publish = Confirmed(own)
             yield publish
+            publish.wait()
+        finally:
+            own.close()
     elif hasattr(channel, "plain"):
         pushes = _RedisBatch(channel)
         yield partial(channel.basic_publish, _publish_batch=pushes)
@@ -66,41 +71,3 @@ class _RedisBatch:
             for command, args in self._others:
                 getattr(pipeline, command)(*args)
             pipeline.execute()
-
-
-@contextmanager
-def _confirmed(channel: Any) -> Iterator[Callable[..., Any]]:
-    """Publish on a new channel, whose delivery tags count from 1, and wait for the last one's
-    confirmation.
-    """
-    published = 0
-    open_tags: set[int] = set()
-    refused = 0
-
-    def publish(*args: Any, **options: Any) -> None:
-        nonlocal published
-        options.pop("confirm_timeout", None)
-        published += 1
-        open_tags.add(published)
-        channel._basic_publish(*args, **options)
-
-    def settled(tag: int, multiple: bool) -> int:
-        told = {each for each in open_tags if each <= tag} if multiple else {tag}
-        open_tags.difference_update(told)
-        return len(told)
-
-    def nacked(tag: int, multiple: bool) -> None:
-        nonlocal refused
-        refused += settled(tag, multiple)
-
-    try:
-        channel.confirm_select()
-        channel.events["basic_ack"].add(settled)
-        channel.events["basic_nack"].add(nacked)
-        yield publish
-        while open_tags:
-            channel.connection.drain_events()
-        if refused:
-            raise BrokerError(f"RabbitMQ refused {refused} of {published} messages")
-    finally:
-        channel.close()

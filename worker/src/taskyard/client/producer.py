@@ -90,8 +90,12 @@ class Producer:
             for _, route, _, declare in messages:
                 _declare(line, route, declare)
             with batch(line) as publish:
+                alike = getattr(publish, "alike", None)
                 for message, route, delivery_mode, _ in messages:
-                    self._send(line, publish, message, route, delivery_mode)
+                    if alike is not None and type(message) is not TaskMessage:
+                        alike(message, route, delivery_mode)
+                    else:
+                        self._send(line, publish, message, route, delivery_mode)
 
         self._retrying(self._lines, send, retry, retry_policy)
 
