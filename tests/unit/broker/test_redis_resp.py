@@ -75,3 +75,15 @@ def test_commands_read_as_arrays(arguments: list[bytes]) -> None:
     reader = RespReader()
     reader.feed(pack(*arguments))
     assert reader.next() == arguments
+
+
+def test_what_was_read_of_a_long_reply_is_not_read_again() -> None:
+    """A hundred large messages come in many pieces: each piece must not cost what all before it did."""
+    item = bulk(b"x" * 1000)
+    text, value = array([item] * 100)
+    reader = RespReader()
+    for at in range(0, len(text), 1500):
+        reader.feed(text[at : at + 1500])
+        reply = reader.next()
+        assert len(reader._buffer) - reader._position <= len(item[0])
+    assert reply == value

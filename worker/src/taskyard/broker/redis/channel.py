@@ -35,7 +35,7 @@ class Channel(Burial, QueueChannel):
         session = self.connection.session_for(self)
         if self._intake is None:
             fair = self.queue_order_strategy == "round_robin"
-            self._intake = Intake(session, self._queue_cycle, self.connection.held_tags, fair=fair)
+            self._intake = Intake(session, self._queue_cycle, fair=fair)
         return self._intake
 
     def ready_to_settle(self) -> None:
@@ -47,11 +47,6 @@ class Channel(Burial, QueueChannel):
         """How many messages are taken and not settled, handed over or not."""
         waiting = len(self._intake.inbox) if self._intake is not None else 0
         return len(self.qos._delivered) + waiting
-
-    def held_tags(self) -> set[str]:
-        """The tags of these messages."""
-        waiting = {one.tag for one in self._intake.inbox} if self._intake is not None else set()
-        return waiting | set(self.qos._delivered)
 
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any

@@ -2,7 +2,8 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import repeat
 from random import random
 from time import monotonic
 from typing import Any, Final
@@ -35,8 +36,6 @@ LEAST_POLL: Final = 0.05
 CALM: Final = 1.0
 """After so many seconds without news a consumer forgets that it came too late before."""
 
-_decode = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]]).decode
-
 
 class Taken(Held, frozen=True, gc=False):
     """A message that is leased but not yet handed to a consumer."""
@@ -53,9 +52,8 @@ class Intake:
     (until ``resume_at``), else idle: there is no room or no queue.
     """
 
-    def __init__(self, session: Session, cycle: Any, known: Callable[[], set[str]], *, fair: bool) -> None:
+    def __init__(self, session: Session, cycle: Any, *, fair: bool) -> None:
         self.session = session
-        self._known = known
         self.inbox: deque[Taken] = deque()
         self.resume_at: float | None = None
         self._cycle = cycle
@@ -136,22 +134,16 @@ class Intake:
         session.pipe.call_script(on_reply, session.scripts.take, keys, arguments)
 
     def unpack(self, reply: Any, queues: list[str]) -> list[Taken]:
-        """The messages of a reply; raises ``ValueError`` where one of them is not JSON."""
+        """The messages of a reply."""
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
-        taken = []
-        for number, payload in zip(reply[::2], reply[1::2], strict=True):
-            queue = queues[number - 1]
-            taken += [Taken(queue, bytes(text), tag) for tag, text in _decode(payload)]
+        taken: list[Taken] = []
+        for number, tags, texts in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+            taken += map(Taken, repeat(queues[number - 1]), texts, str(tags, "utf-8").split("\n"))
         return taken
 
     def _taken(self, reply: Any) -> None:
-        try:
-            taken = self.unpack(reply, self._order)
-        except ValueError:
-            self._sort_out()
-            return
-        self._received(taken)
+        self._received(self.unpack(reply, self._order))
 
     def _received(self, taken: list[Taken]) -> None:
         self._taking = False
@@ -199,32 +191,6 @@ class Intake:
         if reply:
             self._watching = False
             self._more = bool(self._queues)
-
-    def _sort_out(self) -> None:
-        """A text that was taken is no JSON, so the reply is not either: fetch the records one by one."""
-
-        def with_tags(reply: Any) -> None:
-            if isinstance(reply, ErrorReply):
-                raise as_exception(reply)
-            known = self._known()
-            tags = [tag for tag in reply if tag.decode() not in known]
-            if not tags:
-                self._received([])
-                return
-            unacked = self.session.names.unacked
-            self.session.pipe.call(lambda records: with_records(tags, records), b"HMGET", unacked, *tags)
-
-        def with_records(tags: list[bytes], records: Any) -> None:
-            if isinstance(records, ErrorReply):
-                raise as_exception(records)
-            taken = []
-            for tag, record in zip(tags, records, strict=True):
-                parts = split_record(record) if record else None
-                if parts and parts[1] in self._order:
-                    taken.append(Taken(parts[1], parts[0], tag.decode()))
-            self._received(taken)
-
-        self.session.pipe.call(with_tags, b"SMEMBERS", self.session.lease)
 
     def close(self) -> None:
         """Take nothing more."""

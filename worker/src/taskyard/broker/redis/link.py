@@ -88,7 +88,7 @@ class RedisLink(Holding):
             session.pipe.close()
             raise
         self.session = session
-        self._intake = Intake(session, self._cycle, self._held_tags, fair=True)
+        self._intake = Intake(session, self._cycle, fair=True)
         for queue in self.queues.values():
             self.declare(queue)
 
@@ -244,9 +244,6 @@ class RedisLink(Holding):
         self.prefetch = count
 
     # -- what the lease and the intake ask
-    def _held_tags(self) -> set[str]:
-        return {*self._held, *(one.tag for one in self._intake.inbox)}
-
     def _lookup(self, exchange: str, routing_key: str) -> list[str]:
         """Where a lost consumer of kombu's own had its message from."""
         if not exchange:

@@ -10,8 +10,11 @@ INCOMPLETE: Final = object()
 """Returned by ``RespReader.next`` while the next reply is not yet complete."""
 
 
-_BULK, _INTEGER, _ARRAY, _PUSH = b"$:*>"
-_LISTS = (_ARRAY, _PUSH)
+_BULK, _INTEGER, _ARRAY, _PUSH, _SET, _MAP, _ATTRIBUTES = b"$:*>~%|"
+#: Kinds of aggregates, and how many values each of their elements has.
+_AGGREGATES: Final = {_ARRAY: 1, _PUSH: 1, _SET: 1, _MAP: 2, _ATTRIBUTES: 2}
+_NOTHING: Final = object()
+"""What a reply is told about itself is no value of it."""
 
 
 class Push(list[Any]):
@@ -31,19 +34,17 @@ class ProtocolError(Exception):
     """The bytes are not Redis' protocol."""
 
 
-class _Incomplete(Exception):  # noqa: N818 - control flow
-    pass
-
-
 class RespReader:
-    """Bytes in, replies out."""
+    """Bytes in, replies out; what was read of a reply is not read again when more of it comes."""
 
-    __slots__ = ("_buffer", "_position")
+    __slots__ = ("_buffer", "_open", "_position")
 
     def __init__(self) -> None:
         #: What was received; bytes as they came, unless a reply came in pieces.
         self._buffer: bytes | bytearray = b""
         self._position = 0
+        #: Aggregates that lack values: kind, how many values each has in the end, the values so far.
+        self._open: list[tuple[int, int, list[Any]]] = []
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
@@ -61,77 +62,82 @@ class RespReader:
 
     def next(self) -> Any:
         """The next reply, or ``INCOMPLETE``; raises ``ProtocolError``."""
+        buffer, opened = self._buffer, self._open
+        find, available = buffer.find, len(buffer)
         start = self._position
-        if start == len(self._buffer):
-            return INCOMPLETE
-        try:
-            return self._value()
-        except _Incomplete:
-            self._position = start
-            return INCOMPLETE
+        value: Any
+        while (end := find(b"\r\n", start)) >= 0:
+            kind = buffer[start]
+            try:
+                if kind == _BULK:
+                    size, value = int(buffer[start + 1 : end]), None
+                    after = end + 2
+                    if size >= 0:
+                        after += size + 2
+                        if available < after:
+                            return INCOMPLETE
+                        value = buffer[end + 2 : after - 2]
+                        if type(value) is bytearray:
+                            value = bytes(value)
+                elif kind == _INTEGER:
+                    after, value = end + 2, int(buffer[start + 1 : end])
+                elif kind in _AGGREGATES:
+                    size, after = int(buffer[start + 1 : end]), end + 2
+                    if size > 0:
+                        self._position = start = after
+                        opened.append((kind, size * _AGGREGATES[kind], []))
+                        continue
+                    value = None if size < 0 else _closed(kind, [])
+                else:
+                    after, value = self._rarer(chr(kind), bytes(buffer[start + 1 : end]), end + 2)
+                    if value is INCOMPLETE:
+                        return value
+            except (ValueError, TypeError):
+                raise ProtocolError(
+                    f"unexpected {bytes(buffer[start:end])[:40]!r} in a reply of Redis"
+                ) from None
+            self._position = start = after
+            while True:
+                if value is not _NOTHING:
+                    if not opened:
+                        return value
+                    opened[-1][2].append(value)
+                kind, size, values = opened[-1] if opened else (0, 1, [])
+                if len(values) < size:
+                    break
+                opened.pop()
+                value = _closed(kind, values)
+        return INCOMPLETE
 
-    def _bulk(self, start: int, size: int) -> bytes:
-        buffer, end = self._buffer, start + size
-        if len(buffer) < end + 2:
-            raise _Incomplete
-        self._position = end + 2
-        if type(buffer) is bytes:
-            return buffer[start:end]
-        with memoryview(buffer) as view:
-            return bytes(view[start:end])
-
-    def _value(self) -> Any:
-        buffer, start = self._buffer, self._position
-        end = buffer.find(b"\r\n", start)
-        if end < 0:
-            raise _Incomplete
-        self._position = end + 2
-        kind, rest = buffer[start], buffer[start + 1 : end]
-        try:
-            if kind == _BULK:
-                size = int(rest)
-                return self._bulk(end + 2, size) if size >= 0 else None
-            if kind == _INTEGER:
-                return int(rest)
-            if kind in _LISTS:
-                size = int(rest)
-                if size < 0:
-                    return None
-                value = self._value
-                values = [value() for _ in range(size)]
-                return values if kind == _ARRAY else Push(values)
-            return self._rarer(chr(kind), bytes(rest), end + 2)
-        except (ValueError, TypeError):
-            pass
-        raise ProtocolError(f"unexpected {bytes(buffer[start:end])[:40]!r} in a reply of Redis")
-
-    def _rarer(self, kind: str, rest: bytes, start: int) -> Any:
+    def _rarer(self, kind: str, rest: bytes, start: int) -> tuple[int, Any]:
+        """Where the value ends, and the value."""
         if kind == "+":
-            return rest
+            return start, rest
         if kind == "-":
-            return ErrorReply(rest.decode(errors="replace"))
-        if kind == "!":
-            return ErrorReply(self._bulk(start, int(rest)).decode(errors="replace"))
-        if kind == "=":
-            return self._bulk(start, int(rest))[4:]
-        if kind == "~":
-            return [self._value() for _ in range(int(rest))]
-        if kind == "%":
-            pairs = [(self._value(), self._value()) for _ in range(int(rest))]
-            return dict(pairs)
-        if kind == "|":
-            for _ in range(2 * int(rest)):
-                self._value()
-            return self._value()
+            return start, ErrorReply(rest.decode(errors="replace"))
+        if kind in "!=":
+            after = start + int(rest) + 2
+            if len(self._buffer) < after:
+                return start, INCOMPLETE
+            text = bytes(self._buffer[start : after - 2])
+            return after, text[4:] if kind == "=" else ErrorReply(text.decode(errors="replace"))
         if kind == "_":
-            return None
+            return start, None
         if kind == "#":
-            return rest == b"t"
+            return start, rest == b"t"
         if kind == ",":
-            return float(rest)
+            return start, float(rest)
         if kind == "(":
-            return int(rest)
+            return start, int(rest)
         raise ValueError(kind)
+
+
+def _closed(kind: int, values: list[Any]) -> Any:
+    if kind == _PUSH:
+        return Push(values)
+    if kind == _MAP:
+        return dict(zip(values[::2], values[1::2], strict=True))
+    return _NOTHING if kind == _ATTRIBUTES else values
 
 
 def pack(*arguments: bytes) -> bytes:

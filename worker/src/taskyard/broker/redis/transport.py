@@ -105,10 +105,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
                 return rule
         return None
 
-    def held_tags(self) -> set[str]:
-        """The tags of everything taken over the session and not settled."""
-        return {tag for channel in self._consumers for tag in channel.held_tags()}
-
     def consuming(self) -> None:
         """The set of consumed queues changed."""
         queues = [queue for channel in self._consumers for queue in channel._receivers]

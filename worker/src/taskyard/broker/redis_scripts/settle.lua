@@ -10,19 +10,19 @@ local acks = tonumber(ARGV[1])
 local lost = 0
 
 if acks > 0 then
-    local tags = {}
-    for i = 1, acks do tags[i] = ARGV[1 + i] end
-    local owned = redis.call('SMISMEMBER', lease, unpack(tags))
-    local mine = {}
+    local owned = redis.call('SMISMEMBER', lease, unpack(ARGV, 2, 1 + acks))
+    local mine, count = {}, 0
     for i = 1, acks do
-        if owned[i] == 1 then mine[#mine + 1] = tags[i] end
+        if owned[i] == 1 then
+            count = count + 1
+            mine[count] = ARGV[1 + i]
+        end
     end
-    if #mine > 0 then
+    lost = acks
+    if count > 0 then
         redis.call('SREM', lease, unpack(mine))
         redis.call('ZREM', index, unpack(mine))
         lost = acks - redis.call('HDEL', unacked, unpack(mine))
-    else
-        lost = acks
     end
 end
 

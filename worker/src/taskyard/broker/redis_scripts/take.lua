@@ -4,7 +4,7 @@
 --       5.. the lists: queue 1 with all priority steps, queue 2 with all priority steps, ...
 -- ARGV  1 n  2 worker id  3 number of priority steps  4 "1" = share n among the queues, "0" = in strict order
 --       5.. for each queue: its name as JSON
--- Returns for each queue that gave something: its number, a JSON array of [tag, message].
+-- Returns for each queue that gave something: its number, the tags with "\n" between them, the messages.
 --
 -- unacked holds [message, exchange, routing key] as kombu.transport.redis writes it; exchange "" and the queue's
 -- name make any kombu restore the message to the queue it came from.
@@ -22,9 +22,10 @@ local function pop(queue, step, n)
         mine = {}
         got[queue] = mine
     end
-    for i = 1, #messages do mine[#mine + 1] = messages[i] end
-    left = left - #messages
-    total = total + #messages
+    local before, count = #mine, #messages
+    for i = 1, count do mine[before + i] = messages[i] end
+    left = left - count
+    total = total + count
 end
 
 for step = 1, steps do
@@ -41,20 +42,8 @@ if total == 0 then return {} end
 
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
-
--- The delivery tag: the only one in the text (no JSON to parse), else the one that a parser finds.
-local function tag_of(message)
-    local first, last = string.find(message, '"delivery_tag"', 1, true)
-    if first and not string.find(message, '"delivery_tag"', last, true) then
-        local tag = string.match(message, '^"delivery_tag" ?: ?"([^"\\]+)"', first)
-        if tag then return tag end
-    end
-    local ok, parsed = pcall(cjson.decode, message)
-    if ok and type(parsed) == 'table' and type(parsed.properties) == 'table' then
-        local tag = parsed.properties.delivery_tag
-        if type(tag) == 'string' and not string.find(tag, '["\\%c]') then return tag end
-    end
-end
+local seconds = tonumber(now)
+local find, sub, match = string.find, string.sub, string.match
 
 local serial = 0
 local function fresh(stem)
@@ -62,44 +51,73 @@ local function fresh(stem)
     return stem .. '~' .. now .. '-' .. serial
 end
 
-local all, names, seen = {}, {}, {}
+-- Where the next "delivery_tag" is: by a part of it that begins with what is rare in messages.
+local function mark(message, from)
+    while true do
+        local first, last = find(message, '_tag"', from, true)
+        if not first or sub(message, first - 9, first - 1) == '"delivery' then return last end
+        from = last
+    end
+end
+
+-- The delivery tag: the only one in the text (no JSON to parse), else the one that a parser finds.
+local function tag_of(message)
+    local last = mark(message, 1)
+    if last and not mark(message, last) then
+        local tag = match(message, '^ ?: ?"([^"\\%c\128-\255]+)"', last + 1)
+        if tag then return tag end
+    end
+    local ok, parsed = pcall(cjson.decode, message)
+    if ok and type(parsed) == 'table' and type(parsed.properties) == 'table' then
+        local tag = parsed.properties.delivery_tag
+        if type(tag) == 'string' then
+            if find(tag, '^[^"\\%c\128-\255]+$') then return tag end
+            return fresh('taskyard')
+        end
+    end
+end
+
+local names, seen = {}, {}
+local count = 0
 for queue = 1, queues do
-    for _, text in ipairs(got[queue] or {}) do
-        local tag = tag_of(text)
+    local mine = got[queue]
+    for i = 1, mine and #mine or 0 do
+        local tag = tag_of(mine[i])
         if not tag then
             -- No message of kombu's: as a JSON string it harms nobody who reads unacked.
             tag = fresh('taskyard')
-            text = cjson.encode(text)
+            mine[i] = cjson.encode(mine[i])
         end
         if seen[tag] then tag = fresh(tag) end
         seen[tag] = true
-        all[#all + 1] = {queue = queue, tag = tag, text = text}
-        names[#names + 1] = tag
+        count = count + 1
+        names[count] = tag
     end
 end
 
 -- One publication that was routed to several queues has one tag for all its copies; unacked needs one each.
 local held = redis.call('ZMSCORE', index, unpack(names))
 local scores, records, reply = {}, {}, {}
-local current, parts
-for i = 1, #all do
-    local one = all[i]
-    if held[i] then
-        one.tag = fresh(one.tag)
-        names[i] = one.tag
+local at, parts = 0, 0
+for queue = 1, queues do
+    local mine = got[queue]
+    if mine then
+        local before, ending = at, ', "", ' .. ARGV[4 + queue] .. ']'
+        for i = 1, #mine do
+            at = at + 1
+            local tag = names[at]
+            if held[at] then
+                tag = fresh(tag)
+                names[at] = tag
+            end
+            -- A microsecond apart, so that whoever gives them back knows their order.
+            scores[2 * at - 1], scores[2 * at] = string.format('%.6f', seconds + at / 1000000), tag
+            records[2 * at - 1], records[2 * at] = tag, '[' .. mine[i] .. ending
+        end
+        reply[parts + 1], reply[parts + 2], reply[parts + 3] = queue, table.concat(names, '\n', before + 1, at), mine
+        parts = parts + 3
     end
-    -- A microsecond apart, so that whoever gives them back knows their order.
-    scores[2 * i - 1], scores[2 * i] = string.format('%.6f', now + i / 1000000), one.tag
-    records[2 * i - 1] = one.tag
-    records[2 * i] = '[' .. one.text .. ', "", ' .. ARGV[4 + one.queue] .. ']'
-    if one.queue ~= current then
-        if current then reply[#reply + 1] = '[' .. table.concat(parts, ',') .. ']' end
-        current, parts = one.queue, {}
-        reply[#reply + 1] = current
-    end
-    parts[#parts + 1] = '["' .. one.tag .. '",' .. one.text .. ']'
 end
-reply[#reply + 1] = '[' .. table.concat(parts, ',') .. ']'
 redis.call('ZADD', index, unpack(scores))
 redis.call('HSET', unacked, unpack(records))
 redis.call('SADD', lease, unpack(names))
