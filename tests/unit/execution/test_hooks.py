@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
 
 from taskyard import App, Task
 from taskyard.exceptions import Ignore, Reject
+from taskyard.execution import tracing
 from taskyard.execution.job import ACK, REJECT, Job, Outcome
 from taskyard.execution.runner import Runner
 from taskyard.result.meta import decode_meta
@@ -98,3 +100,37 @@ def test_what_was_done_is_not_done_again(app: App, task: Any, monkeypatch: pytes
     for count in (1, 2):
         assert run(app, "plain", redelivered=True).state == "SUCCESS"
         assert task.seen == ["success", "SUCCESS"] * count
+
+
+def test_what_follows_a_success_is_no_reason_to_run_it_again(app: App) -> None:
+    ran: list[int] = []
+
+    @app.task(name="t", autoretry_for=(Exception,), shared=False)
+    def unstorable(where: str) -> Any:
+        ran.append(1)
+        return object()
+
+    outcome = run(app, "")
+    assert (outcome.state, [decode_meta(meta)["status"] for _, meta in outcome.results]) == (
+        "FAILURE",
+        ["FAILURE"],
+    )
+    assert ran == [1]
+
+
+def test_log_lines_of_the_programs_own(
+    app: App, task: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracing, "LOG_SUCCESS", "%(name)s%(args)s gave %(return_value)s")
+    monkeypatch.setattr(tracing, "LOG_FAILURE", "%(name)s %(description)s")
+    with caplog.at_level(logging.INFO):
+        run(app, "plain")
+        app.task(name="t2", shared=False)(lambda: 1 / 0)
+        app.tasks.unregister("t")
+        app.tasks["t"] = app.tasks["t2"]
+        run(app, "too many arguments")
+    texts = [record.getMessage().partition("\n")[0] for record in caplog.records]
+    assert texts == ["t['plain'] gave 3", "t raised unexpected"]
+    data = [vars(record)["data"] for record in caplog.records]
+    assert [each["id"] for each in data] == ["i", "i"]
+    assert data[1]["exc"].startswith("TypeError(")

@@ -27,7 +27,7 @@ from taskyard.errors import (
     SoftTimeLimitExceeded,
     TaskPredicate,
 )
-from taskyard.execution import tracing
+from taskyard.execution import lines, tracing
 from taskyard.execution.exception_info import ExceptionInfo
 from taskyard.execution.followers import call_errbacks, send_next
 from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Job, Outcome
@@ -193,8 +193,8 @@ class Runner:
             if request.callbacks or request.chain:
                 send_next(self._app, request, value)
             outcome = self._succeeded(attempt, value)
-        except BaseException as error:
-            return self.fail(attempt, error)
+        except BaseException as error:  # not of its own: no reason to run it again
+            return self._conclude(attempt, error)
         self._end(attempt, SUCCESS, value)
         return outcome
 
@@ -202,6 +202,9 @@ class Runner:
         """The task has raised: a failure, a retry, or a wish (Ignore, Reject)."""
         if not isinstance(error, TaskPredicate):
             error = attempt.task.autoretry(error)
+        return self._conclude(attempt, error)
+
+    def _conclude(self, attempt: Attempt, error: BaseException) -> Outcome:
         try:
             outcome = self._raised(attempt, error)
         except Reject as refused:  # the result store is away
@@ -254,13 +257,7 @@ class Runner:
         if signals.task_success:
             signals.task_success.send(sender=task, result=value, runtime=runtime)
         if self._info:
-            logger.info(
-                "Task %s[%s] succeeded in %.6fs: %s",
-                request.shadow or job.name,
-                job.id,
-                runtime,
-                safe_repr(value, task.resultrepr_maxsize),
-            )
+            lines.succeeded(job, request, runtime, safe_repr(value, task.resultrepr_maxsize))
         self._after_return(attempt, SUCCESS, value, None)
         report = (safe_repr(value, task.resultrepr_maxsize), "") if job.properties.get("events") else None
         return Outcome(job.seq, ACK, SUCCESS, results, runtime, report=report, part=part)
@@ -269,14 +266,13 @@ class Runner:
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome:
         job, request = attempt.job, attempt.request
         runtime = monotonic() - attempt.began
-        name = request.shadow or job.name
         if isinstance(error, Retry):
             return self._retried(attempt, error, runtime)
         if isinstance(error, Ignore):
-            logger.info("Task %s[%s] ignored", name, job.id)
+            lines.ignored(job, request)
             return Outcome(job.seq, ACK, "IGNORED", [], runtime)
         if isinstance(error, Reject):
-            logger.info("Task %s[%s] rejected: %s", name, job.id, error.reason)
+            lines.rejected(job, request, error.reason)
             reason = f"rejected by the task: {error.reason}"
             if error.requeue:
                 return Outcome(job.seq, REQUEUE, "REJECTED", [], runtime, reason)
@@ -286,6 +282,7 @@ class Runner:
             report = (safe_repr(error), einfo.traceback)
             return Outcome(job.seq, REJECT, "REJECTED", results, runtime, reason, report=report)
         if isinstance(error, Postpone):
+            name = request.shadow or job.name
             logger.info("Task %s[%s] postponed by %.1f s: %s", name, job.id, error.seconds, error.reason)
             due = time() + error.seconds
             return Outcome(job.seq, POSTPONED, "POSTPONED", [], runtime, error.reason, due=due)
@@ -295,8 +292,7 @@ class Runner:
         """What became of the task could not be recorded, and trying again would not help."""
         job, task, request = attempt.job, attempt.task, attempt.request
         einfo = ExceptionInfo(error, internal=True)
-        name = request.shadow or job.name
-        logger.critical("Task %s[%s] INTERNAL ERROR: %s\n%s", name, job.id, safe_repr(error), einfo.traceback)
+        lines.unrecorded(job, request, error, einfo.traceback)
         if signals.task_internal_error:
             signals.task_internal_error.send(
                 sender=task,
@@ -322,7 +318,7 @@ class Runner:
         if signals.task_retry:
             signals.task_retry.send(sender=task, request=request, reason=error, einfo=einfo)
         if self._info:
-            logger.info("Task %s[%s] retry: %s", request.shadow or job.name, job.id, error)
+            lines.retried(job, request, error)
         return Outcome(
             job.seq,
             ACK,
@@ -339,11 +335,8 @@ class Runner:
         text = einfo.traceback
         results = self._record_failure(attempt, error, einfo)
         self._hook(task.on_failure, error, job.id, request.args, request.kwargs, einfo)
-        name = request.shadow or job.name
-        if task.throws and isinstance(error, task.throws):
-            logger.info("Task %s[%s] raised expected: %s", name, job.id, safe_repr(error))
-        else:
-            logger.error("Task %s[%s] raised unexpected: %s\n%s", name, job.id, safe_repr(error), text)
+        expected = bool(task.throws and isinstance(error, task.throws))
+        lines.failed(job, request, error, text, expected=expected)
         self._after_return(attempt, FAILURE, error, einfo)
         reason = safe_repr(error)
         return Outcome(

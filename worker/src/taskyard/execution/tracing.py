@@ -1,4 +1,5 @@
-"""What tracers patch under Celery's name `celery.app.trace`: the function that runs a task's messages.
+"""What programs patch under Celery's name `celery.app.trace`: the function that runs a task's messages, and
+the formats of the log lines about them.
 
 Sentry puts its own `build_tracer` in the place of this one, and wraps the function that it returns. As long
 as nobody does, no message passes through here.
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from taskyard.execution.job import Job, Outcome
 
 logger = logging.getLogger(__name__)
+
+#: The log lines of tasks; programs may put others in their place.
+LOG_RECEIVED = "Task %(name)s[%(id)s] received"
+LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime).6fs: %(return_value)s"
+LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
+LOG_INTERNAL_ERROR = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
+LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
+LOG_REJECTED = "Task %(name)s[%(id)s] rejected: %(exc)s"
+LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
 
 #: Seconds that a child waits at its end for what Sentry has not sent yet.
 _FLUSH_SECONDS = 2.0

@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+from taskyard.execution import lines
 from taskyard.execution.job import ACK, MALFORMED, POSTPONED, PROGRESS, REJECT, REQUEUE, Outcome
 from taskyard.pool.pool import Limits, LostJob
 from taskyard.worker.assignment import job_of
@@ -104,7 +105,7 @@ class Consumer:
             held.rated = turn > 0
             wait = max(wait, turn)
         if self._info:
-            logger.info("Task %s[%s] received", delivery.headers.get("shadow") or envelope.name, envelope.id)
+            lines.received(logger, envelope.id, envelope.name, delivery.headers)
         if self.observer is not None:
             self.observer.received(held)
         if wait > 0:
