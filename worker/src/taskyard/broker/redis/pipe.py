@@ -114,7 +114,13 @@ class Pipe:
                 raise RedisConnectionError(f"Redis does not take commands: {error}") from error
 
     def read(self) -> int:
-        """Handle every reply that has arrived; returns how many."""
+        """Handle every reply that has arrived, and send what its handlers have queued; returns how many."""
+        handled = self.take_in()
+        self.send()
+        return handled
+
+    def take_in(self) -> int:
+        """Handle every reply that has arrived; returns how many.  What is queued waits for `send`."""
         alive = self._receive()
         handled = 0
         while True:
@@ -131,8 +137,6 @@ class Pipe:
                 self._expected.popleft()[1](reply)
             else:
                 raise RedisConnectionError(f"Redis answered unasked: {reply!r}")
-        if self._out:
-            self.send()
         if not alive:
             raise RedisConnectionError("Redis closed the connection")
         return handled

@@ -153,6 +153,10 @@ class Session:
         """Handle the replies that have come."""
         self._guarded(self.pipe.read)
 
+    def take_in(self) -> None:
+        """The same; what they make necessary is sent later, with what else there is."""
+        self._guarded(self.pipe.take_in)
+
     def wait(self) -> None:
         """Send what is queued and handle the replies to all of it."""
         self._guarded(self.pipe.wait)
