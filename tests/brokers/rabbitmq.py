@@ -58,7 +58,7 @@ class RabbitMQServer:
             [f"{_SCRIPTS}/rabbitmq-server"], env=self._environment(), stdout=output, stderr=output
         )
         output.close()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         wanted = [self.port, self.management_port] if self.management else [self.port]
         while not all(map(listening, wanted)):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -74,7 +74,7 @@ class RabbitMQServer:
             env=self._environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         if done.returncode:

@@ -27,7 +27,7 @@ class SqsServer:
     def __enter__(self) -> "SqsServer":
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not listening(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("moto's server did not start")

@@ -7,7 +7,7 @@ from tests.e2e.prepare import PASSWORD
 from tests.e2e.scenario import Scenario
 from tests.harness.kubectl import condition
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def test_clash_with_an_existing_queue_is_reported_and_harms_nothing(scenario: Scenario, broker: str) -> None:

@@ -9,7 +9,7 @@ from tests.e2e.prepare import name
 from tests.harness.install import Images, cluster, image_values, install_chart
 from tests.harness.kubectl import Kubectl
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def test_helm_test_passes_with_an_embedded_broker(kube: Kubectl, broker: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.scenario import Scenario
 from tests.harness.kubectl import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 
 def test_busy_pods_are_the_last_to_go(scenario: Scenario) -> None:

@@ -10,7 +10,7 @@ from tests.harness.celery_client import Call
 from tests.harness.install import SYSTEM
 from tests.harness.kubectl import Kubectl, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 
 OPERATOR = "app.kubernetes.io/component=operator"

@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.scenario import Scenario
 from tests.harness.kubectl import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)

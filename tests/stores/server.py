@@ -59,7 +59,7 @@ class Server:
             self._process = subprocess.Popen(
                 self.command(), cwd=self.directory, stdout=log, stderr=log, user=self._user()
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{type(self).__name__} did not start:\n{self.log()}")

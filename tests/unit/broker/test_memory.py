@@ -25,7 +25,7 @@ def receive(url: str, queue: Queue, count: int) -> list[Any]:
         consumer = connection.Consumer([queue], channel=channel, callbacks=[received])
         with consumer:
             while len(got) < count:
-                connection.drain_events(timeout=10)
+                connection.drain_events(timeout=60)
     return got
 
 
@@ -40,7 +40,7 @@ def test_threads_share_a_broker_and_priorities_hold() -> None:
     reader.start()
     with connect("memory://shared") as connection:
         connection.Producer().publish("woken", exchange="", routing_key="q")
-    reader.join(20)
+    reader.join(100)
     assert not reader.is_alive()
     expected = sorted(range(30), key=lambda number: number % 3)
     assert [each for each in got if each != "woken"] == expected
@@ -104,12 +104,12 @@ def test_the_pool_of_connections_is_bounded() -> None:
     first, second = lines.take(), lines.take()
     with pytest.raises(BrokerError, match=r"all 2 connections .* broker_pool_limit"):
         lines.take()
-    conf.broker_pool_acquire_timeout = 20
+    conf.broker_pool_acquire_timeout = 60
     waiting: list[Any] = []
     thread = threading.Thread(target=lambda: waiting.append(lines.take()))
     thread.start()
     lines.give_back(first)
-    thread.join(10)
+    thread.join(60)
     assert waiting == [first]
     lines.drop(second)
     third = lines.take()

@@ -47,7 +47,7 @@ def _resolve(monkeypatch: pytest.MonkeyPatch, answer: Callable[[bytes], bytes]) 
         thread.start()
         monkeypatch.setattr(probe, "PORT", port)
         try:
-            return probe.resolve("127.0.0.1")
+            return probe.resolve("127.0.0.1", timeout=60)
         finally:
             thread.join()
 
@@ -79,4 +79,4 @@ def test_reachable() -> None:
         port = server.getsockname()[1]
         assert not probe.reachable("127.0.0.1", port)
         server.listen()
-        assert probe.reachable("127.0.0.1", port)
+        assert probe.reachable("127.0.0.1", port, timeout=60)

@@ -53,6 +53,7 @@ def test_what_it_raises_is_raised(loop: Loop) -> None:
 def test_a_soft_limit_is_seen_where_the_task_waits(loop: Loop, after: Any) -> None:
     async def tidies_up() -> str:
         try:
+            after(0.05)
             await asyncio.sleep(60)
         except SoftTimeLimitExceeded:
             await asyncio.sleep(0.01)
@@ -61,7 +62,6 @@ def test_a_soft_limit_is_seen_where_the_task_waits(loop: Loop, after: Any) -> No
             return "tidy"
         return "late"
 
-    after(0.05)
     assert loop.run(tidies_up()) == "tidy"
 
 
@@ -70,6 +70,7 @@ def test_a_soft_limit_that_is_not_caught_ends_the_task(loop: Loop, after: Any) -
 
     async def inner() -> None:
         try:
+            after(0.05)
             await asyncio.sleep(60)
         finally:
             ended.append("inner")
@@ -77,7 +78,6 @@ def test_a_soft_limit_that_is_not_caught_ends_the_task(loop: Loop, after: Any) -
     async def waits() -> None:
         await asyncio.gather(inner())
 
-    after(0.05)
     with pytest.raises(SoftTimeLimitExceeded):
         loop.run(waits())
 
@@ -91,9 +91,9 @@ def test_a_soft_limit_that_is_not_caught_ends_the_task(loop: Loop, after: Any) -
 
 def test_a_soft_limit_reaches_a_task_that_computes(loop: Loop, after: Any) -> None:
     async def computes() -> None:
+        after(0.05)
         while True:
             pass
 
-    after(0.05)
     with pytest.raises(SoftTimeLimitExceeded):
         loop.run(computes())

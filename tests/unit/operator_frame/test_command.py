@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import pytest
 from taskyard_operator import http_server, logs, metrics
 from taskyard_operator.health import Health
 from taskyard_operator.settings import Settings, UsageError, parse
+from tests.brokers.ports import free_ports
 
 
 def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -60,9 +60,7 @@ def test_what_makes_no_sense_gives_one_line(argv: list[str], code: int, says: st
 
 
 def test_an_api_server_that_is_not_there_gives_one_line(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    server = f"http://127.0.0.1:{free_ports(1)[0]}"
     (tmp_path / "k").write_text(
         json.dumps(
             {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from taskyard_operator.kube.client import KubeClient
 from taskyard_operator.kube.credentials import CredentialSource
 from taskyard_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound, Unreachable
 from taskyard_operator.kube.resources import DEPLOYMENTS, NODES, PODS, TASK_QUEUES, Resource
+from tests.brokers.ports import free_ports
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]] | Exception
 
@@ -262,9 +262,7 @@ def test_a_rotated_token_is_read_again_once(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_unreachable_and_says_where(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
     write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}", "t")
 
     async def main() -> None:

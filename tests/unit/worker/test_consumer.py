@@ -17,6 +17,7 @@ from taskyard.execution.job import ACK, Job, Outcome
 from taskyard.loop import Loop
 from taskyard.pool.pool import Limits, LostJob, Pool, Running
 from taskyard.result.store import NoStore
+from taskyard.worker import intake
 from taskyard.worker.consumer import Consumer
 from taskyard.worker.deadletters import DeadLetterRules
 from taskyard.worker.figures import State
@@ -199,14 +200,17 @@ def test_expired_due_and_not_due(parts: Parts) -> None:
     assert [job.id for job, _ in pool.jobs] == [overdue.tag]
 
 
-def test_what_is_due_within_a_second_waits_here(parts: Parts) -> None:
+def test_what_is_due_soon_waits_here(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime, timedelta
 
     consumer, pool, link = parts
+    assert intake.ETA_PATIENCE == 1
+    monkeypatch.setattr(intake, "ETA_PATIENCE", 60.0)
+    arrive(consumer, delivery(link, eta=(datetime.now(UTC) + timedelta(seconds=50)).isoformat()))
+    assert (len(consumer.parked), pool.jobs) == (1, [])
     soon = delivery(link, eta=(datetime.now(UTC) + timedelta(seconds=0.2)).isoformat())
     arrive(consumer, soon)
-    assert (len(consumer.parked), pool.jobs) == (1, [])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 40
     while not pool.jobs and time.monotonic() < deadline:
         consumer._loop.run_once()
     assert [job.id for job, _ in pool.jobs] == [soon.tag]

@@ -10,7 +10,8 @@ from taskyard.pool import fork_guard
 from taskyard.pool.fork_guard import ForkGuard
 
 
-def test_a_thread_at_work_is_waited_for() -> None:
+def test_a_thread_at_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_guard, "_PATIENCE_SECONDS", 60)
     guard = ForkGuard()
     at_work, may_end = threading.Event(), threading.Event()
     seen: list[str] = []
