@@ -156,7 +156,7 @@ def scene(
         yield Scene(made, messages)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(headers=HEADERS, body=BODIES, content_type=TYPES, raw=st.none() | st.binary(max_size=40))
 def test_whatever_arrives(
     scene: Scene, headers: dict[str, Any], body: bytes, content_type: str, raw: bytes | None
