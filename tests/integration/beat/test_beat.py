@@ -50,7 +50,10 @@ def test_tasks_are_sent_until_it_is_stopped(tmp_path: Path) -> None:
         try:
             wait_until(lambda wanted=wanted: ticks() >= wanted, what="two ticks more")  # type: ignore[misc]
             wait_until(
-                lambda: client.control.ping(["clock@here"], limit=1) == [{"clock@here": {"ok": "pong"}}],
+                lambda: (
+                    client.control.ping(["clock@here"], limit=1, timeout=5)
+                    == [{"clock@here": {"ok": "pong"}}]
+                ),
                 what="an answer",
             )
         finally:
