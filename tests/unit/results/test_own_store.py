@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib.metadata import EntryPoint, EntryPoints
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,6 +107,18 @@ def test_what_a_store_writes_itself_is_the_same_object() -> None:
     meta = Backend(app)._get_result_meta(1, SUCCESS, None, None, format_date=False)
     assert list(meta) == ["status", "result", "traceback", "children", "date_done"]
     assert meta["date_done"].tzinfo is not None
+
+
+def test_what_a_store_asks_of_its_base() -> None:
+    app = App("own", broker="memory://", result_expires=timedelta(minutes=1), result_persistent=True)
+    own = OwnStore(app)
+    assert (own.content_type, own.content_encoding) == ("application/json", "utf-8")
+    assert [own.prepare_expires(value, int) for value in (None, 5.5, timedelta(seconds=7))] == [60, 5, 7]
+    assert own.prepare_persistent()
+    assert not own.prepare_persistent(False)
+    sent = SimpleNamespace(children=[app.AsyncResult("child")])
+    assert own.current_task_children(sent) == [(("child", None), None)]
+    assert own.current_task_children() == []
 
 
 def test_a_hook_that_fails_does_not_end_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from taskyard.result.encoding import Encoding
 from taskyard.result.marking import Marking
 from taskyard.result.opening import open_backend
 from taskyard.result.payload import Payload
+from taskyard.result.preparing import Preparing
 from taskyard.result.retrying import Retrying
 from taskyard.result.states import (
     EXCEPTION_STATES,
@@ -48,7 +49,7 @@ class _Nothing(dict[str, Any]):
         pass
 
 
-class Backend(Encoding, Marking, Retrying, ChordSupport, Polling):
+class Backend(Encoding, Preparing, Marking, Retrying, ChordSupport, Polling):
     """One app's result store."""
 
     READY_STATES = READY_STATES
