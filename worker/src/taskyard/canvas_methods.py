@@ -114,7 +114,7 @@ class CanvasMethods:
 
     def on_replace(self: Any, sig: Any) -> Any:
         """Send the signature that takes this task's place; an override returns `super().on_replace(sig)`."""
-        from taskyard.canvas.groups import value_of
+        from taskyard.canvas.parts import value_of
 
         if self.request.is_eager:
             return value_of(sig.apply())

@@ -7,8 +7,9 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.chord_bodies import drop_redundant_bodies, has_splittable_body
-from taskyard.canvas.groups import is_empty_group, value_of
+from taskyard.canvas.groups import is_empty_group
 from taskyard.canvas.lazy_list import listed, replayable
+from taskyard.canvas.parts import value_of
 from taskyard.canvas.signatures import Signature, current_app, item, maybe_signature
 from taskyard.canvas.text import without_repeated
 

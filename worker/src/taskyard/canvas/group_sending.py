@@ -29,7 +29,7 @@ class GroupSending:
         group_index: int | None = None,
         **options: Any,
     ) -> Iterator[Any]:
-        from taskyard.canvas.groups import chord_size_of
+        from taskyard.canvas.parts import chord_size_of
 
         size = 0
         if producer is not None:

@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from taskyard.canvas.group_sending import GroupSending
-from taskyard.canvas.lazy_list import LazyList, listed, replayable
+from taskyard.canvas.lazy_list import LazyList, replayable
 from taskyard.canvas.signatures import (
     FIXED_OPTIONS,
     Signature,
@@ -19,7 +19,6 @@ from taskyard.canvas.stamping import stamp_tasks
 from taskyard.canvas.text import without_repeated
 from taskyard.message.identity import new_id
 from taskyard.result.groups import GroupResult
-from taskyard.result.joining import allow_join_result
 
 if TYPE_CHECKING:
     from taskyard.app import App
@@ -277,28 +276,3 @@ def is_empty_group(task: Any, *, look: bool = True) -> bool:
     if not look and isinstance(task.tasks, LazyList) and not task.tasks.is_complete:
         return False
     return not task.tasks
-
-
-def value_of(result: Any, *, propagate: bool = True) -> Any:
-    """What an eager run returned; nothing is waited for, so it may be asked for within a task."""
-    with allow_join_result():
-        return result.get(propagate=propagate)
-
-
-def chord_size_of(task: Any) -> int:
-    """How many of the task's parts report to the chord whose header it stands in."""
-    from taskyard.canvas.chains import _chain
-    from taskyard.canvas.chords import chord
-
-    if isinstance(task, dict) and not isinstance(task, Signature):
-        task = Signature.from_dict(task)
-    if isinstance(task, group):
-        return sum(chord_size_of(each) for each in getattr(task.tasks, "tasks", task.tasks))
-    if isinstance(task, _chain):
-        # The last of a chain reports; what is empty at its end is not sent.
-        return next((size for each in reversed(task.tasks) if (size := chord_size_of(each))), 0)
-    if isinstance(task, chord):
-        return chord_size_of(task.body)
-    if isinstance(task, Signature):
-        return 1
-    return len(listed(task))
