@@ -47,7 +47,7 @@ class Cradle:
         self._app = app
         self._spec = spec
         self._spawn = spawn
-        self._inherited: set[int] = set()
+        self._inherited: set[OpenFile] = set()
         self._count = 0
 
     @property
@@ -65,7 +65,7 @@ class Cradle:
             lane_class(self._spec.lane)
         gc.collect()
         gc.freeze()
-        self._inherited = open_fds()
+        self._inherited = open_files()
 
     def child(self, fork_guard: Any) -> ChildProcess:
         """A new child; `fork_guard` is held while the process is copied."""
@@ -90,7 +90,8 @@ class Cradle:
     def _in_child(self, theirs: socket.socket, board: Board, parent: int) -> None:
         name_process(f"{_NAME}-{self._count}")
         try:
-            let_go(self._inherited | {theirs.fileno()})
+            own = open_file(theirs.fileno())
+            let_go(self._inherited | ({own} if own else set()))
         except OSError:
             os._exit(1)
         from taskyard.pool.child import child_main
@@ -117,26 +118,31 @@ class Cradle:
                 os.set_inheritable(fd, False)
 
 
-def let_go(keep: set[int]) -> None:
+#: Number, device and inode: a number alone may by now be that of another file.
+OpenFile = tuple[int, int, int]
+
+
+def let_go(keep: set[OpenFile]) -> None:
     """Let go of all files that this process has inherited, but those.
 
     Their numbers stay taken (by /dev/null), so that an inherited object that closes itself closes nothing
     else.
     """
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in open_fds() - keep - {null}:
-        os.dup2(null, fd)
+    for fd, *_ in open_files() - keep:
+        if fd != null:
+            os.dup2(null, fd)
 
 
-def open_fds() -> set[int]:
-    """The numbers of all open files of this process."""
-    fds = {int(name) for name in os.listdir("/proc/self/fd")}
-    return {fd for fd in fds if _is_open(fd)}
+def open_files() -> set[OpenFile]:
+    """All open files of this process."""
+    return {file for name in os.listdir("/proc/self/fd") if (file := open_file(int(name))) is not None}
 
 
-def _is_open(fd: int) -> bool:
+def open_file(fd: int) -> OpenFile | None:
+    """The open file of that number."""
     try:
-        os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
-        return False
-    return True
+        return None
+    return fd, status.st_dev, status.st_ino

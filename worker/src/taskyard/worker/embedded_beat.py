@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from taskyard.log import name_process
-from taskyard.pool.birth import let_go, open_fds
+from taskyard.pool.birth import OpenFile, let_go, open_files
 from taskyard.pool.child import die_with_parent
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class EmbeddedBeat:
         self._app = app
         self._make = make
         self._fork_guard = fork_guard
-        self._inherited: set[int] = set()
+        self._inherited: set[OpenFile] = set()
         self._loop: Loop | None = None
         self._pid = self._pidfd = 0
 
     def start(self) -> None:
         """Begin; call it before connections are opened."""
-        self._inherited = open_fds()
+        self._inherited = open_files()
         self._begin()
 
     def _begin(self) -> None:
