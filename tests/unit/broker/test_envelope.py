@@ -17,8 +17,10 @@ from taskyard.broker.envelope import (
     dead_letters,
     delivery_count,
     dumps,
+    has_types,
     loads,
     mark_redelivered,
+    opened,
     parse,
 )
 
@@ -122,3 +124,36 @@ def test_a_dead_letter_belongs_to_its_queue() -> None:
     assert letter["properties"]["delivery_info"] == {"exchange": "", "routing_key": "d"}
     death = letter["headers"]["x-taskyard-death"]
     assert (death["reason"], death["queue"], death["deliveries"]) == ("r", "q", 3)
+
+
+@pytest.mark.parametrize("filling", ["", "a" * 3000])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"body": "%s", "properties": {"x": {"__type__": "uuid"}}}', True),
+        ('{"body":"%s","properties":{"__type__":1}}', True),
+        ('{"body": "%sx__type__", "properties": {}}', False),
+        ('{"body": "%s", "properties": {"__types__": "__type_"}}', False),
+        ('{"body": "%s\\"", "headers": {"__type__": 1}}', True),
+        ('{"body":null,"__type__":"%s"}', True),
+        ('{"body":"__type__","headers":"%s"}', True),
+        ('{"headers": {"__type__": 1}, "body": "%s"}', True),
+        ('{"headers": {}, "body": "%s"}', False),
+        ('{"body', False),
+    ],
+)
+def test_typed_values_are_found_wherever_they_are(text: str, expected: bool, filling: str) -> None:
+    """Also behind a long body, which is not searched; a body of that very text is taken for one."""
+    text = text.replace("%s", filling)
+    assert has_types(text.encode()) is expected
+
+
+def test_a_body_in_base64_comes_as_bytes() -> None:
+    sound = b'{"body": "%s", "properties": {"delivery_tag": "t", "body_encoding": "%s"}}'
+    envelope = opened(sound % (b"aGFsbG8=", b"base64"))
+    assert envelope is not None
+    assert envelope.body == b"hallo"
+    envelope = opened(sound % (b"hallo", b""))
+    assert envelope is not None
+    assert envelope.body == "hallo"
+    assert opened(sound % (b"no base64!", b"base64")) is None

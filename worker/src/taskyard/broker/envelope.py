@@ -28,6 +28,9 @@ encode_plain = msgspec.json.Encoder().encode
 _TYPED = b'"__type__"'
 """kombu's JSON marks dates, UUIDs and the like by this key; only its own decoder revives them."""
 
+_LONG: Final = 2000
+"""Bytes from which on it is worth the while to look at less than all."""
+
 _TEXT: Final = {str}
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
 
@@ -81,27 +84,45 @@ def is_plain(value: object) -> bool:
 
 
 class Opened(msgspec.Struct, rename={"content_type": "content-type", "content_encoding": "content-encoding"}):
-    """A sound envelope, read in one go."""
+    """A sound envelope, read in one go; a body in base64 is bytes already."""
 
     properties: dict[str, Any]
-    body: str | None = None
+    body: Any = None
     headers: dict[str, Any] | None = None
     content_type: str | None = None
     content_encoding: str | None = None
 
 
-_open = msgspec.json.Decoder(Opened).decode
+class _Closed(Opened):
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_open = msgspec.json.Decoder(_Closed).decode
+_decode_base64 = msgspec.json.Decoder(bytes).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
 
 
 def opened(text: bytes) -> Opened | None:
     """Read an envelope in one go; None where `parse` is to have a closer look."""
-    if _TYPED in text:
+    if has_types(text):
         return None
     try:
-        envelope = _open(text)
+        envelope: Opened = _open(text)
+        properties = envelope.properties
+        decode = _decode_base64 if properties.get("body_encoding") == "base64" else _decode_text
+        envelope.body = decode(envelope.body)
     except (ValueError, RecursionError):
         return None
-    return envelope if type(envelope.properties.get("delivery_tag")) is str else None
+    return envelope if type(properties.get("delivery_tag")) is str else None
+
+
+def has_types(text: bytes) -> bool:
+    """Whether some of kombu's typed values is in an envelope."""
+    if len(text) < _LONG or not text.startswith(b'{"body"'):
+        return _TYPED in text
+    # The body comes first, and what has no quotes need not be searched.
+    first = text.find(b'"', 7)
+    return text.startswith(_TYPED, first) or text.find(_TYPED, text.find(b'"', first + 1)) >= 0
 
 
 def parse(text: bytes) -> Envelope:

@@ -92,13 +92,8 @@ class Holding(Burial, Link):
         properties = envelope.properties
         properties["delivery_tag"] = tag
         body: Any = envelope.body or b""
-        encoding = properties.get("body_encoding")
-        if encoding == "base64":
-            body = a2b_base64(body)
-        elif encoding:
-            raise LookupError(f"no body encoding is called {encoding!r}")
-        elif isinstance(body, str):
-            body = body.encode()
+        if type(body) is not bytes:
+            body = self._decoded(body, properties.get("body_encoding"))
         info = properties.get("delivery_info") or _NOWHERE
         return Delivery(
             self,
@@ -113,6 +108,14 @@ class Holding(Burial, Link):
             info.get("routing_key") or queue,
             bool(info.get("redelivered")),
         )
+
+    @staticmethod
+    def _decoded(body: Any, encoding: Any) -> Any:
+        if encoding == "base64":
+            return a2b_base64(body)
+        if encoding:
+            raise LookupError(f"no body encoding is called {encoding!r}")
+        return body.encode() if isinstance(body, str) else body
 
     # -- settling
     def ack_again(self, tags: Collection[Any]) -> None:

@@ -28,10 +28,15 @@ The server tells all who watch, and one gets the message. Staying away in propor
 the others cost to about a hundred looks a second together, and somebody is always about to look again.
 """
 
+ENOUGH_BYTES: Final = 1 << 20
+"""No more of long messages in one call: they would keep Redis from its other work, and fill our memory."""
+
 LONGEST_PAUSE: Final = 1.0
 
 LEAST_POLL: Final = 0.05
 """Seconds between looks of a few workers where the server cannot tell about new messages."""
+
+_ENOUGH: Final = b"%d" % ENOUGH_BYTES
 
 CALM: Final = 1.0
 """After so many seconds without news a consumer forgets that it came too late before."""
@@ -127,7 +132,7 @@ class Intake:
         session = self.session
         names = session.names
         keys = [names.unacked, names.unacked_index, names.workers, session.lease]
-        arguments = [b"%d" % count, session.worker.encode(), b"%d" % len(names.steps), self._fair]
+        arguments = [b"%d" % count, session.worker.encode(), b"%d" % len(names.steps), self._fair, _ENOUGH]
         for queue in queues:
             keys += self._lists.get(queue) or names.lists(queue)
             arguments.append(self._names.get(queue) or json_text(queue))
@@ -151,7 +156,7 @@ class Intake:
         if len(self._order) > 1:
             for queue in dict.fromkeys(one.queue for one in taken):
                 self._cycle.rotate(queue)
-        if len(taken) >= self._asked:
+        if len(taken) >= self._asked or sum(len(one.text) for one in taken) >= ENOUGH_BYTES:
             self._misses = 0
             self._more = True
         elif taken:

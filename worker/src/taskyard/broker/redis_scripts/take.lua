@@ -3,7 +3,7 @@
 -- KEYS  1 unacked (hash)  2 unacked_index (zset)  3 taskyard:workers (zset)  4 taskyard:lease:<worker> (set)
 --       5.. the lists: queue 1 with all priority steps, queue 2 with all priority steps, ...
 -- ARGV  1 n  2 worker id  3 number of priority steps  4 "1" = share n among the queues, "0" = in strict order
---       5.. for each queue: its name as JSON
+--       5 enough bytes of long messages  6.. for each queue: its name as JSON
 -- Returns for each queue that gave something: its number, the tags with "\n" between them, the messages.
 --
 -- unacked holds [message, exchange, routing key] as kombu.transport.redis writes it; exchange "" and the queue's
@@ -12,20 +12,35 @@ local unacked, index, workers, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local left, worker, steps, shared = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local queues = (#KEYS - 4) / steps
 local got = {}
-local total = 0
+local total, bytes, most = 0, 0, tonumber(ARGV[5])
 
+-- Long messages one by one, since a long reply within a script costs more than its share, and no more of them
+-- than `most` bytes.
 local function pop(queue, step, n)
-    local messages = redis.call('RPOP', KEYS[4 + (queue - 1) * steps + step], n)
-    if not messages then return end
-    local mine = got[queue]
-    if not mine then
-        mine = {}
-        got[queue] = mine
+    local list, mine = KEYS[4 + (queue - 1) * steps + step], got[queue]
+    local wanted = 1
+    while n > 0 do
+        local messages = redis.call('RPOP', list, math.min(wanted, n))
+        if not messages then return end
+        if not mine then
+            mine = {}
+            got[queue] = mine
+        end
+        local before, count = #mine, #messages
+        for i = 1, count do mine[before + i] = messages[i] end
+        n, left, total = n - count, left - count, total + count
+        local size = #messages[count]
+        if size > 10000 then
+            bytes = bytes + count * size
+            if bytes >= most then
+                left = 0
+                return
+            end
+            wanted = 1
+        else
+            wanted = n
+        end
     end
-    local before, count = #mine, #messages
-    for i = 1, count do mine[before + i] = messages[i] end
-    left = left - count
-    total = total + count
 end
 
 for step = 1, steps do
@@ -102,7 +117,7 @@ local at, parts = 0, 0
 for queue = 1, queues do
     local mine = got[queue]
     if mine then
-        local before, ending = at, ', "", ' .. ARGV[4 + queue] .. ']'
+        local before, ending = at, ', "", ' .. ARGV[5 + queue] .. ']'
         for i = 1, #mine do
             at = at + 1
             local tag = names[at]
