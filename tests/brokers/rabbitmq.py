@@ -101,7 +101,7 @@ class RabbitMQServer:
         epmd = shutil.which("epmd")
         if epmd:
             subprocess.run(
-                [epmd, "-port", str(self._epmd_port), "-kill"], capture_output=True, timeout=30, check=False
+                [epmd, "-port", str(self._epmd_port), "-kill"], capture_output=True, timeout=60, check=False
             )
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -47,7 +47,7 @@ class Vhost:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as problem:
             if problem.code == 404:

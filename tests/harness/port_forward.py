@@ -21,7 +21,7 @@ class PortForward:
         assert self.process.stderr
         line = self.process.stdout.readline()
         if "127.0.0.1:" not in line:
-            self.process.wait(5)
+            self.process.wait(60)
             raise KubectlError(f"port-forward to {target}: {self.process.stderr.read().strip()}")
         self.port = int(line.split("127.0.0.1:")[1].split()[0])
         # A line is printed for each connection: without a reader the pipe fills up and the forward stalls.
@@ -31,7 +31,7 @@ class PortForward:
     def close(self) -> None:
         """End the forward."""
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def __enter__(self) -> "PortForward":
         return self

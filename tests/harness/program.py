@@ -50,7 +50,7 @@ class Program:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = 120.0) -> None:
         wait_until(lambda: self.process.poll() is not None or self._answers(), timeout, f"{self.log} ready")
         assert self.process.poll() is None, self.text()
 
@@ -63,7 +63,7 @@ class Program:
         except OSError:
             return False
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 90.0) -> int:
         """End it; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
