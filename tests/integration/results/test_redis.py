@@ -113,6 +113,21 @@ def test_a_connection_that_was_cut_meanwhile_costs_no_attempt(
     assert not caplog.records
 
 
+def test_results_that_redis_hands_to_no_listener(redis_server: RedisServer, app: App) -> None:
+    """It gives up those that listen and have too much to read."""
+    client = redis.Redis(port=redis_server.port)
+    limits: Any = client.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
+    client.config_set("client-output-buffer-limit", "pubsub 65536 65536 60")
+    try:
+        for name, large in (("stored", "x" * 500_000), ("announced", "y" * 500_000)):
+            threading.Timer(
+                0.3 if name == "announced" else 0, app.backend.mark_as_done, [name, large]
+            ).start()
+            assert app.AsyncResult(name).get(timeout=WAIT) == large
+    finally:
+        client.config_set("client-output-buffer-limit", limits)
+
+
 def test_by_a_server_that_answers_and_announces_on_two_connections(
     app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -46,7 +46,7 @@ class Announcements:
         errors = self._backend.connection_errors
         while left:
             try:
-                for task_id, meta in self._listen(left, deadline, interval, on_interval):
+                for task_id, meta in self._listen(left, deadline, interval, on_interval, apart=attempts > 0):
                     attempts = 0
                     left.discard(task_id)
                     if on_message is not None:
@@ -60,14 +60,20 @@ class Announcements:
                 self._backend.pause_after(error, attempts)
 
     def _listen(
-        self, left: set[str], deadline: float | None, interval: float, on_interval: OnInterval | None
+        self,
+        left: set[str],
+        deadline: float | None,
+        interval: float,
+        on_interval: OnInterval | None,
+        *,
+        apart: bool,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Subscribe, read once, then wait; what is found must be taken from `left` by the caller."""
         backend = self._backend
         channels = {
             backend.get_key_for_task(task_id): task_id for task_id in left.union(backend.pending_ids())
         }
-        subscription, found = self._open(list(channels))
+        subscription, found = self._open(list(channels), apart=apart)
         try:
             while left:
                 for key, value in found:
@@ -99,7 +105,7 @@ class Announcements:
         finally:
             self._close(subscription)
 
-    def _open(self, keys: list[str]) -> tuple[Subscription, Found]:
+    def _open(self, keys: list[str], *, apart: bool) -> tuple[Subscription, Found]:
         state = self._local.__dict__
         owner = self._subscriptions.owner
         try:
@@ -107,7 +113,7 @@ class Announcements:
                 state["subscription"] = self._subscriptions.new()
                 state["owner"] = owner
             subscription: Subscription = state["subscription"]
-            return subscription, subscription.open(keys)
+            return subscription, subscription.open(keys, apart=apart)
         except BaseException:
             state.clear()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskyard.broker.redis.errors import RedisConnectionError, RedisTimeoutError, ReplyError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Found = list[tuple[str, Any]]
 
 _KEYS_A_CALL = 1000
+#: The most results that are read by the connection that listens.
+_TOGETHER = 20
 _CHUNK = 1 << 16
 #: A connection that was idle for longer, seconds, is looked at before it is used.
 _IDLE_SECONDS = 1.0
@@ -30,8 +32,12 @@ _ANSWER_SECONDS = 10.0
 class Subscription(Protocol):
     """What tells about results."""
 
-    def open(self, keys: list[str]) -> Found:
-        """Subscribe to the channels of these keys and read what is stored: nothing comes between."""
+    def open(self, keys: list[str], *, apart: bool = False) -> Found:
+        """Subscribe to the channels of these keys and read what is stored: nothing comes between.
+
+        It is read `apart` where this connection was lost before: Redis gives up those that listen and have
+        too much to read (32 MB, if client-output-buffer-limit says no more).
+        """
 
     def message(self, timeout: float) -> tuple[str, Any] | None:
         """The next announcement: channel and value; None after `timeout` seconds, or earlier."""
@@ -43,7 +49,11 @@ class Subscription(Protocol):
 class PlainSubscription:
     """Subscribes and reads in one write, by RESP3."""
 
-    def __init__(self, address: Address, connect_timeout: float | None) -> None:
+    def __init__(
+        self, address: Address, connect_timeout: float | None, read: Callable[[list[str]], list[Any]]
+    ) -> None:
+        """`read` gives what is stored, by another connection."""
+        self._read = read
         self._connection = PlainConnection(address, connect_timeout=connect_timeout, timeout=_ANSWER_SECONDS)
         self._heard: deque[tuple[str, bytes]] = deque()
         self._keys: list[bytes] = []
@@ -61,23 +71,25 @@ class PlainSubscription:
         self._sock.sendall(pack(b"HELLO", b"3"))
         self._answer()
 
-    def open(self, keys: list[str]) -> Found:
+    def open(self, keys: list[str], *, apart: bool = False) -> Found:
         """Subscribe to the channels of these keys and read what is stored: nothing comes between."""
+        apart = apart or len(keys) > _TOGETHER
         if time.monotonic() - self._used_at > _IDLE_SECONDS and not self._is_sound():
             self._connection.disconnect()
             self._connect()
         self._heard.clear()
         self._keys = raw = [key.encode() for key in keys]
-        commands = [pack(b"UNSUBSCRIBE", *self._old)] if self._old else []
-        self._old = []
-        for some in _parts(raw):
-            commands += (pack(b"SUBSCRIBE", *some), pack(b"MGET", *some))
         self._sock.settimeout(_ANSWER_SECONDS)
-        self._sock.sendall(b"".join(commands))
+        end = pack(b"PING") if apart else pack(b"MGET", *raw)
         values: list[Any] = []
-        for _ in _parts(raw):
-            values += self._answer()
-        return list(zip(keys, values, strict=True))
+        for some in _parts(raw):
+            commands = [pack(b"SUBSCRIBE", *some), end]
+            if self._old:
+                commands.insert(0, pack(b"UNSUBSCRIBE", *self._old))
+                self._old = []
+            self._sock.sendall(b"".join(commands))
+            values = self._answer()
+        return list(zip(keys, self._read(keys) if apart else values, strict=True))
 
     def message(self, timeout: float) -> tuple[str, Any] | None:
         """The next announcement: channel and value; None after `timeout` seconds, or earlier."""
@@ -166,7 +178,7 @@ class RedisPySubscription:
         self._backend = backend
         self._pubsub = backend.client.pubsub()
 
-    def open(self, keys: list[str]) -> Found:
+    def open(self, keys: list[str], *, apart: bool = True) -> Found:
         """Subscribe to the channels of these keys, then read what is stored."""
         pubsub = self._pubsub
         pubsub.subscribe(*keys)
@@ -203,7 +215,8 @@ class Subscriptions:
         """A connection of the calling thread's own."""
         if self._plain is not None:
             try:
-                return PlainSubscription(self._plain, self._backend.app.conf.redis_socket_connect_timeout)
+                timeout = self._backend.app.conf.redis_socket_connect_timeout
+                return PlainSubscription(self._plain, timeout, self._backend.mget)
             except ReplyError:
                 self._plain = None  # an old server, or something that stands for one
         return RedisPySubscription(self._backend)
