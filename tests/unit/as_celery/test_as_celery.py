@@ -89,6 +89,7 @@ def test_loggers_of_celerys_names_hear_what_is_logged() -> None:
 def test_paths_that_programs_import() -> None:
     run("""
         as_celery.install()
+        from celery.app.registry import TaskRegistry
         from celery.app.utils import Settings, bugreport, filter_hidden_settings, find_app
         from celery.app.defaults import DEFAULT_TASK_LOG_FMT, NAMESPACES
         from celery.app.log import Logging, TaskFormatter
@@ -96,14 +97,19 @@ def test_paths_that_programs_import() -> None:
         from celery.apps.worker import Worker
         from celery.bootsteps import Blueprint, ConsumerStep, StartStopStep, Step
         from celery.exceptions import FixupWarning, NotConfigured, SecurityWarning, Terminated
-        from celery.exceptions import WorkerShutdown, WorkerTerminate
+        from celery.exceptions import WorkerShutdown, WorkerTerminate, reraise
         from celery.loaders import get_loader_cls
         from celery.loaders.app import AppLoader
         from celery.loaders.base import BaseLoader
         from celery.utils.time import humanize_seconds, maybe_timedelta, rate, remaining, timezone
         from celery.worker import WorkController, state
         from celery.worker.components import Timer
+        from celery.worker.worker import WorkController as Same
         from celery.worker.state import active_requests, revoked, total_count
         assert state.revoked is revoked
-        assert issubclass(Worker, WorkController)
+        assert issubclass(Worker, WorkController) and Same is WorkController
+        try:
+            reraise(KeyError, KeyError(1))
+        except KeyError:
+            pass
     """)

@@ -67,9 +67,12 @@ NAMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "_maybe_group": "taskyard.canvas.chords:_header",
             "_strip_chord_header_links": "taskyard.canvas.chord_bodies:drop_redundant_bodies",
         },
+        "celery.app.registry": {"TaskRegistry": "taskyard.registry:Registry"},
         "celery.app.task": {"Context": "taskyard.context:Request"},
         "celery.worker": {"WorkController": "taskyard.apps.worker:WorkController"},
+        "celery.worker.worker": {"WorkController": "taskyard.apps.worker:WorkController"},
         "celery.utils": {
+            "LOG_LEVELS": "taskyard.utils.log:LOG_LEVELS",
             "cached_property": "kombu.utils.objects:cached_property",
             "chunks": "taskyard.utils.functional:chunks",
             "gen_task_name": "taskyard.utils.imports:gen_task_name",

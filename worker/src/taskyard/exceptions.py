@@ -1,5 +1,9 @@
 """Exceptions under the names that programs written for Celery import; they stand in taskyard.errors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
 from taskyard.errors import (
     AlreadyRegistered,
     AlwaysEagerIgnored,
@@ -39,6 +43,9 @@ from taskyard.errors import (
     WorkerShutdown,
     WorkerTerminate,
 )
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 #: Celery's names for the roots.
 CeleryError = TaskyardError
@@ -86,4 +93,10 @@ __all__ = [
     "WorkerLostError",
     "WorkerShutdown",
     "WorkerTerminate",
+    "reraise",
 ]
+
+
+def reraise(tp: Any, value: BaseException, tb: TracebackType | None = None) -> NoReturn:
+    """Raise an exception with that traceback."""
+    raise value.with_traceback(tb) if value.__traceback__ is not tb else value

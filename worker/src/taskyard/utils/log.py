@@ -17,9 +17,11 @@ __all__ = (
     "LoggingProxy",
     "base_logger",
     "get_logger",
+    "get_multiprocessing_logger",
     "get_task_logger",
     "in_sighandler",
     "mlevel",
+    "reset_multiprocessing_logger",
     "set_in_sighandler",
     "task_logger",
     "worker_logger",
@@ -79,3 +81,12 @@ def in_sighandler() -> Iterator[None]:
         yield
     finally:
         set_in_sighandler(False)
+
+
+def get_multiprocessing_logger() -> logging.Logger:
+    """The logger of the package multiprocessing, which nothing here uses."""
+    return logging.getLogger("multiprocessing")
+
+
+def reset_multiprocessing_logger() -> None:
+    """There is nothing to reset."""
