@@ -13,9 +13,9 @@ from taskyard.worker.flow import Flow
 
 @pytest.mark.parametrize(
     ("bundles", "seconds", "count"),
-    [(True, 1.0, 10), (True, 0.0001, 10 * 64), (False, 1.0, 10), (False, 0.0001, 20)],
+    [(True, 1.0, 10), (True, 0.0001, 640), (False, 1.0, 10), (False, 0.0001, 20), (False, 0.0098, 15)],
 )
-def test_only_where_jobs_wait_behind_each_other_many_are_fetched(
+def test_more_are_fetched_than_run_only_where_they_wait_for_a_moment(
     bundles: bool, seconds: float, count: int
 ) -> None:
     pace = Pace(adaptive=True)

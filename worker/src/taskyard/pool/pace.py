@@ -8,6 +8,8 @@ SHORT_SECONDS = 0.005
 _BUNDLE_SECONDS = 0.004
 #: The most jobs in one slot.
 MAX_DEPTH = 64
+#: Where fewer than this share of the slots would have a job ahead, none has.
+_LEAST_AHEAD = 1 / 16
 #: Observations before a task is believed to be short.
 _OBSERVATIONS = 3
 _WEIGHT = 0.2
@@ -45,6 +47,19 @@ class Pace:
     def overall_depth(self) -> int:
         """The depth that the present mix of tasks allows, for fetching ahead."""
         return 1 if not self._adaptive or self.overall is None else self._depth(self.overall)
+
+    def share_ahead(self) -> float:
+        """How many jobs may wait for each slot where all wait together: as many as begin within the time of
+        a short task; a power of two, 1 at most.
+        """
+        if not self._adaptive or self.overall is None:
+            return 0.0
+        share = 1.0
+        while self.overall * share > SHORT_SECONDS:
+            share /= 2
+            if share < _LEAST_AHEAD:
+                return 0.0
+        return share
 
     @staticmethod
     def _depth(average: float) -> int:

@@ -41,14 +41,13 @@ class Flow:
 
     def prefetch(self) -> int:
         """The count that fits now."""
-        depth = self._pace.overall_depth()
-        target = self._base
-        if depth > 1 and not self._pool.bundles:
-            target = max(target, 2 * self._pool.slots)
-        elif depth > 1:
-            # Powers of two, so that it changes seldom; twice the depth, so that a slot never waits for the
-            # broker.
-            target = max(target, self._pool.slots * (2 << (depth.bit_length() - 1)))
+        slots, target = self._pool.slots, self._base
+        # Powers of two, so that it changes seldom.
+        if not self._pool.bundles:
+            target = max(target, slots + int(slots * self._pace.share_ahead()))
+        elif (depth := self._pace.overall_depth()) > 1:
+            # Twice the depth, so that a slot never waits for the broker.
+            target = max(target, slots * (2 << (depth.bit_length() - 1)))
         return max(1, target + self.extra) + len(self._consumer.parked)
 
     def adjust(self, link: Link) -> None:
