@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskyard import states
 from taskyard.broker.connection import without_password
-from taskyard.errors import (
-    BackendGetMetaError,
-    BackendStoreError,
-    TimeoutError,
-)
+from taskyard.errors import BackendGetMetaError, BackendStoreError, TimeoutError
 from taskyard.result.chords import ChordSupport
 from taskyard.result.encoding import Encoding
 from taskyard.result.marking import Marking
@@ -82,6 +78,7 @@ class Backend(Encoding, Preparing, Marking, Retrying, ChordSupport, Polling):
         max_cached_results: int | None = None,
         accept: Any = None,
         expires: float | timedelta | None = None,
+        expires_type: Any = None,
         **options: Any,
     ) -> None:
         conf = app.conf
@@ -95,7 +92,7 @@ class Backend(Encoding, Preparing, Marking, Retrying, ChordSupport, Polling):
             conf.accept_content if accept is None else accept,
         )
         #: Seconds that a result lives; None or 0: for ever.
-        self.expires = seconds_of(conf.result_expires if expires is None else expires)
+        self.expires: Any = self.prepare_expires(expires, expires_type)
         if conf.result_failure_expires is not None and not self.supports_failure_expires:
             logger.warning(
                 "result_failure_expires has no effect on %s: failures live as long as other results",
@@ -265,15 +262,15 @@ class Backend(Encoding, Preparing, Marking, Retrying, ChordSupport, Polling):
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """A task is about to be sent."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self.url)
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return _reopen, (type(self), args, {"url": self.url} if kwargs is None else kwargs)
 
 
-def _reopen(kind: type[Backend], url: str | None) -> Backend:
+def _reopen(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An unpickled store belongs to the current app."""
     from taskyard.result.tuples import app_of
 
-    return kind(app=app_of(None), url=url)
+    return kind(*args, app=app_of(None), **kwargs)
 
 
 def seconds_of(expires: float | timedelta | None) -> float | None:

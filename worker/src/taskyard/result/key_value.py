@@ -47,14 +47,15 @@ class KeyValueStoreBackend(Backend):
 
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
         super().__init__(app, url, **options)
+        self._chord_expires = app.conf.result_chord_expires
         prefix = global_prefix(app.conf.result_backend_transport_options)
         if prefix:
             self.task_keyprefix = prefix + self.task_keyprefix
             self.group_keyprefix = prefix + self.group_keyprefix
             self.chord_keyprefix = prefix + self.chord_keyprefix
-        self._take_prefixes()
+        self._encode_prefixes()
 
-    def _take_prefixes(self) -> None:
+    def _encode_prefixes(self) -> None:
         # A plain function on a class is no method here.
         self.key_t = getattr(self.key_t, "__func__", self.key_t)
         self.task_keyprefix = self.key_t(self.task_keyprefix)
@@ -64,8 +65,7 @@ class KeyValueStoreBackend(Backend):
     @property
     def chord_expires(self) -> float | None:
         """Seconds that a chord's own keys live."""
-        own = self.app.conf.result_chord_expires
-        return self.expires if own is None else seconds_of(own)
+        return self.expires if self._chord_expires is None else seconds_of(self._chord_expires)
 
     @property
     def chord_result_expires(self) -> float:
@@ -237,7 +237,7 @@ class KeyValueStoreBackend(Backend):
 class KeyValueBackend(KeyValueStoreBackend):
     """The base of Taskyard's own: keys are text, values bytes."""
 
-    def _take_prefixes(self) -> None:
+    def _encode_prefixes(self) -> None:
         """They are text already."""
 
     def _key(self, prefix: Any, id: Any, key: str) -> Any:

@@ -46,6 +46,19 @@ class Retrying:
                 self._prepare_retry(error)
                 self._sleep(self._pause(attempts))
 
+    def _ensure_retryable(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        fallback_exc: type[Exception] | None = None,
+        fallback_msg: str | None = None,
+        max_retries: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The same as stores that were written for Celery ask for it; the store's own limit holds."""
+        gave_up = None if fallback_exc is None else lambda: fallback_exc(fallback_msg)
+        return self._retrying(lambda: func(*args, **kwargs), gave_up)
+
     def _prepare_retry(self, error: Exception) -> None:
         try:
             self.on_backend_retryable_error(error)
