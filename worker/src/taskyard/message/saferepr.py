@@ -85,7 +85,7 @@ class _Writer:
     def value(self, value: Any, level: int) -> None:
         """Write one value, which stands that deep."""
         if isinstance(value, str):
-            self._put("'" + self._cut(value).replace("'", "\\'") + "'")
+            self._put(self._quoted(value))
         elif isinstance(value, bytes):
             self._put(self._bytes(value))
         elif isinstance(value, Number) and not isinstance(value, Decimal):
@@ -104,6 +104,9 @@ class _Writer:
             self._items(value, "{", "}", level)
         else:
             self._put(self._cut(_plain(value)))
+
+    def _quoted(self, text: str) -> str:
+        return "'" + self._cut(text).replace("'", "\\'") + "'"
 
     def _bytes(self, value: bytes) -> str:
         end = ""
@@ -134,7 +137,8 @@ class _Writer:
             if self._over:
                 break
             if isinstance(items, dict):
-                self._put(saferepr(item, self._left, self._levels))
+                text = isinstance(item, str)
+                self._put(self._quoted(item) if text else saferepr(item, self._left, self._levels))
                 self._put(": ")
                 item = items[item]
             self.value(item, level + 1)
