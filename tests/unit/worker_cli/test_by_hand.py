@@ -100,6 +100,23 @@ def test_what_cannot_be_is_one_line(cli: Cli, command: list[str], complaint: str
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("store", "code", "complaint"),
+    [
+        ("rpc://", 2, "only the program that sent a task"),
+        ("disabled://", 2, "has no result store"),
+        ("redis://127.0.0.1:1/0", 69, "the result store cannot be reached"),
+    ],
+)
+def test_a_result_nobody_can_have_is_not_waited_for(
+    cli: Cli, store: str, code: int, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKYARD_RESULT_BACKEND", store)
+    done, out, err = cli("result", "x")
+    assert (done, out) == (code, "")
+    assert complaint in err.splitlines()[-1]
+
+
 def test_messages_move_to_another_broker(cli: Cli) -> None:
     for number in range(3):
         cli("call", "byhand.add", "-a", f"[{number}, 1]")

@@ -23,18 +23,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Wait for it and print it; 1 when the task failed or has not ended in time."""
     from taskyard.cli.find_app import find_app
+    from taskyard.cli.remote import UNAVAILABLE
 
     app = find_app(arguments.app, arguments.workdir, needed=arguments.task is not None)
     if arguments.task and app.tasks.find(arguments.task) is None:
         raise ImproperlyConfigured(f"result: the app has no task {arguments.task!r}")
-    if not arguments.task and not app.conf.effective_result_backend():
+    backend = app.conf.effective_result_backend()
+    if not arguments.task and not backend:
         raise ImproperlyConfigured("result: the app has no result store: set result_backend")
+    if backend and backend.startswith("rpc:"):
+        raise ImproperlyConfigured("result: by rpc:// only the program that sent a task gets its result")
+    _try_once(app)
     maker = app.tasks[arguments.task] if arguments.task else app
-    result = maker.AsyncResult(arguments.task_id)
+    try:
+        result = maker.AsyncResult(arguments.task_id)
+        _ = result.state
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        print(f"Error: the result store cannot be reached: {error}", file=sys.stderr)
+        return UNAVAILABLE
     if arguments.traceback:
         print(result.traceback or "")
         return 0
     return _show(result, arguments)
+
+
+def _try_once(app: Any) -> None:
+    """Who asks by hand wants to know that the store is away, and not to wait for it."""
+    options = app.conf.result_backend_transport_options or {}
+    policy = {"max_retries": 1, "interval_start": 0.1, **(options.get("retry_policy") or {})}
+    app.conf.result_backend_transport_options = {**options, "retry_policy": policy}
 
 
 def _show(result: Any, arguments: argparse.Namespace) -> int:
