@@ -13,7 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.envelope import dead, dead_letters
-from taskyard.broker.link import VirtualLink
+from taskyard.broker.virtual_link import VirtualLink
 
 if TYPE_CHECKING:
     from kombu import Connection

@@ -219,7 +219,7 @@ class Worker(Controller):
 
     # -- the connection
     def _open_link(self, url: str) -> Link:
-        from taskyard.broker.link import open_link
+        from taskyard.broker.linking import open_link
 
         self.broker_url = url
         return open_link(
