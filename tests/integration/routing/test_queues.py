@@ -13,6 +13,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.common import Broadcast
 
 from taskyard import App
+from taskyard.broker.bindings import Binding, bindings
 from taskyard.broker.connection import connect
 from taskyard.broker.inventory import ready
 from taskyard.canvas import chain, chord
@@ -260,3 +261,36 @@ def test_heartbeats_tell_of_a_rabbitmq_that_stands_still(
         rabbitmq_server.signal(signal.SIGCONT)
     App("client", broker=amqp_broker.url).send_task("routing_jobs.mark", ("after",))
     wait_until(lambda: worker.ran() == ["w0 after"])
+
+
+LETTERS = {Binding("letters", "post", "in.#"), Binding("celery", "celery", "celery")}
+
+
+def with_letters(url: str, **options: object) -> App:
+    app = App("bindings", broker=url, set_as_current=False, broker_transport_options=options)
+    app.conf.task_queues = [
+        Queue("letters", Exchange("post", type="topic"), routing_key="in.#"),
+        Queue("celery", Exchange("celery"), routing_key="celery"),
+    ]
+    with app.connection_for_write() as connection:
+        app.amqp.TaskConsumer(connection).declare()
+    return app
+
+
+@pytest.mark.redis
+def test_bindings_of_redis_are_those_of_all_programs(redis_url: str) -> None:
+    app = with_letters(redis_url)
+    with app.connection_for_read() as other:
+        assert set(bindings(other)) == LETTERS
+
+
+@pytest.mark.rabbitmq
+def test_bindings_of_rabbitmq_are_asked_of_its_management(vhost: Vhost) -> None:
+    app = with_letters(vhost.url, manager_port=vhost.server.management_port)
+    with app.connection_for_read() as other:
+        other.connect()
+        assert set(bindings(other)) >= LETTERS
+    with with_letters(vhost.url, manager_port=1).connection_for_read() as other:
+        other.connect()
+        with pytest.raises(OSError, match="refused"):
+            bindings(other)
