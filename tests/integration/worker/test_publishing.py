@@ -70,6 +70,22 @@ def test_many_that_are_alike_are_as_if_sent_alone(app: App) -> None:
     assert last.properties["correlation_id"] == last.headers["id"]
 
 
+def test_the_same_call_again_and_again(app: App) -> None:
+    results = [app.send_task("t", (number, "ü"), queue="again", priority=3) for number in range(4)]
+    messages = received(app, "again", 4)
+    assert [message.payload[0] for message in messages] == [[number, "ü"] for number in range(4)]
+    assert [message.headers["id"] for message in messages] == [result.id for result in results]
+    first, *others = messages
+    for other in others:  # the third and the fourth were not composed
+        for name, own in (("headers", ("id", "root_id", "argsrepr")), ("properties", ("correlation_id",))):
+            known, found = getattr(first, name), getattr(other, name)
+            apart = {*own, "application_headers", "delivery_tag", "delivery_info"}
+            assert {k: v for k, v in found.items() if k not in apart} == {
+                k: v for k, v in known.items() if k not in apart
+            }
+        assert other.properties["correlation_id"] == other.headers["root_id"] == other.headers["id"]
+
+
 def test_many_tasks_to_several_queues_and_exchanges(app: App) -> None:
     topic = Exchange("bulk-topic", "topic")
     app.conf.task_queues = [Queue("bulk.a"), Queue("bulk.t", topic, "t.#")]

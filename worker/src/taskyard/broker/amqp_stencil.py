@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final
 
+from amqp.exceptions import RecoverableConnectionError
 from amqp.serialization import dumps
 
 from taskyard.message.alike import Alike
@@ -41,9 +43,10 @@ class AmqpStencil:
     """`basic.publish`, properties and body of messages that are alike, on one channel."""
 
     def __init__(self, channel: Any, first: TaskMessage, route: Route, delivery_mode: int) -> None:
-        self._made_for = channel, route, delivery_mode
+        self._route, self._mode = route, delivery_mode
         self._number: int = channel.channel_id
-        self._largest: int = channel.connection.frame_max - _AROUND
+        self._frame_max: int = channel.connection.frame_max
+        self._largest = self._frame_max - _AROUND
         arguments = dumps("Bssbb", (0, route.exchange, route.routing_key, False, False))
         self._publish = _frame(_METHOD, self._number, _PUBLISH + arguments)
         # A text that stands nowhere else marks the gaps.
@@ -54,8 +57,12 @@ class AmqpStencil:
 
     def fits(self, channel: Any, route: Route, delivery_mode: int) -> bool:
         """Whether it was made for these."""
-        made_for = self._made_for
-        return made_for[0] is channel and made_for[1] is route and made_for[2] == delivery_mode
+        return (
+            route is self._route
+            and delivery_mode == self._mode
+            and channel.channel_id == self._number
+            and channel.connection.frame_max == self._frame_max
+        )
 
     def _cut(self, properties: bytes, mark: bytes) -> None:
         at = 2  # flags, content type and encoding stand before the table
@@ -102,6 +109,28 @@ class AmqpStencil:
     def _pieces(self, body: bytes) -> Iterator[bytes]:
         for start in range(0, len(body), self._largest):
             yield _frame(_BODY, self._number, body[start : start + self._largest])
+
+
+def frames_of(channel: Any, message: Alike, route: Route, delivery_mode: int) -> bytes | None:
+    """All frames of a message; None where py-amqp is to have a look at it."""
+    if channel.connection is None:
+        raise RecoverableConnectionError("the channel is closed")
+    first = message.first
+    stencil = first.stencil
+    if type(stencil) is not AmqpStencil or not stencil.fits(channel, route, delivery_mode):
+        stencil = first.stencil = AmqpStencil(channel, first, route, delivery_mode)
+    return stencil.frames(message)
+
+
+def write(channel: Any, frames: bytes) -> None:
+    """Send frames of messages, as the channel's `basic_publish` would."""
+    connection = channel.connection
+    if connection is None:
+        raise RecoverableConnectionError("the channel is closed")
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=0)  # confirmations, and whether the broker wants no more
+    connection.transport.write(frames)
+    connection.bytes_sent += 1  # as py-amqp counts frames, for heartbeats
 
 
 def _text(value: bytes) -> bytes:

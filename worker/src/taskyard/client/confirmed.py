@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import RecoverableConnectionError
-
-from taskyard.broker.amqp_stencil import AmqpStencil, prepared
+from taskyard.broker.amqp_stencil import frames_of, prepared, write
 from taskyard.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -40,13 +37,9 @@ class Confirmed:
 
     def alike(self, message: Alike, route: Route, delivery_mode: int) -> None:
         """Publish one of many that are alike."""
-        channel, first = self._channel, message.first
-        stencil = first.stencil
-        if type(stencil) is not AmqpStencil or not stencil.fits(channel, route, delivery_mode):
-            stencil = first.stencil = AmqpStencil(channel, first, route, delivery_mode)
-        frames = stencil.frames(message)
+        frames = frames_of(self._channel, message, route, delivery_mode)
         if frames is None:
-            whole = prepared(channel, message, route, delivery_mode)
+            whole = prepared(self._channel, message, route, delivery_mode)
             self(whole, exchange=route.exchange, routing_key=route.routing_key)
             return
         self._count()
@@ -62,16 +55,10 @@ class Confirmed:
     def _send(self) -> None:
         if not self._unsent:
             return
-        data = b"".join(self._unsent)
+        frames = b"".join(self._unsent)
         self._unsent.clear()
         self._unsent_bytes = 0
-        connection = self._channel.connection
-        if connection is None:
-            raise RecoverableConnectionError("the channel is closed")
-        with contextlib.suppress(TimeoutError):
-            connection.drain_events(timeout=0)  # confirmations, and whether the broker wants no more
-        connection.transport.write(data)
-        connection.bytes_sent += 1  # as py-amqp counts frames, for heartbeats
+        write(self._channel, frames)
 
     def wait(self) -> None:
         """Until all is confirmed; BrokerError if the broker refuses any."""

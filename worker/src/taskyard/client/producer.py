@@ -60,6 +60,13 @@ class Producer:
 
         def send(line: Line) -> None:
             _declare(line, route, declare)
+            if not isinstance(message, TaskMessage) and _takes_frames(line):
+                from taskyard.broker.amqp_stencil import frames_of, write
+
+                frames = frames_of(line.channel, message, route, delivery_mode)
+                if frames is not None:
+                    write(line.channel, frames)
+                    return
             self._send(line, line.channel.basic_publish, message, route, delivery_mode)
 
         self._retrying(self._lines, send, retry, retry_policy)
@@ -186,6 +193,13 @@ class Producer:
         publish(
             prepared, exchange=route.exchange, routing_key=route.routing_key, **(message.publishing or {})
         )
+
+
+def _takes_frames(line: Line) -> bool:
+    """Whether messages go to RabbitMQ and nobody waits for its confirmations."""
+    if line.connection.transport.driver_type != "amqp":
+        return False
+    return not getattr(line.channel.connection, "confirm_publish", True)
 
 
 def _declare(line: Line, route: Route, more: Iterable[Any] | None) -> None:
