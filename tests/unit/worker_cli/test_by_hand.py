@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from kombu import Exchange, Queue
 
 from taskyard import App
 from taskyard.cli.main import main
+from taskyard.contrib.migrate import filter_status, move_by_taskmap, move_task_by_id
 
 MODULE = """
 from taskyard import App
@@ -134,6 +136,20 @@ def test_messages_move_to_another_broker(cli: Cli) -> None:
     assert message.headers["task"] == "byhand.add"
     assert message.delivery_info["routing_key"] == "new"
     assert json.loads(message.body)[0][1] == 1
+
+
+def test_tasks_are_moved_by_id_and_by_name(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    app = App("mover", broker=cli.broker, set_as_current=False)
+    ids = [app.send_task(f"byhand.{name}").id for name in ("add", "other", "add")]
+    assert repr(move_task_by_id(ids[1], "new", app=app, callback=filter_status)) == "^1"
+    assert capsys.readouterr().out == f"Moving task 1/3: byhand.other[{ids[1]}]\n"
+    assert cli.waiting(cli.broker) == {"celery": 2, "new": 1}
+    assert move_task_by_id("nobody", "new", app=app, timeout=0.1).filtered == 0
+    state = move_by_taskmap(
+        {"byhand.add": Queue("new", Exchange("new"), "new")}, app=app, timeout=60, limit=2
+    )
+    assert state.filtered == 2
+    assert cli.waiting(cli.broker) == {"celery": 0, "new": 3}
 
 
 def test_purging_asks_and_tells_in_celery_s_words(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from taskyard.utils.nodenames import worker_direct
 __all__ = (
     "State",
     "StopFiltering",
+    "filter_status",
     "migrate_task",
     "migrate_tasks",
     "move",
@@ -152,8 +153,8 @@ def move(
 ) -> State:
     """Move the messages of which `predicate(body, message)` says so, at the same broker.
 
-    It answers with a Queue, with (exchange, routing key), or with another true value, which means the
-    `exchange` and `routing_key` given here; `transform` makes one of these of something else.  `source`
+    It answers with a Queue or its name, with (exchange, routing key), or with another true value, which means
+    the `exchange` and `routing_key` given here; `transform` makes one of these of something else.  `source`
     names the queues to look into (default: the app's); the rest of the options are start_filter's.
     """
     app = app_or_default(app)
@@ -167,6 +168,8 @@ def move(
                 return
             if transform is not None:
                 target = transform(target)
+            if isinstance(target, str) and exchange is None and routing_key is None:
+                target = app.amqp.queues[target]
             if isinstance(target, Queue):
                 maybe_declare(target, conn.default_channel)
                 where = target.exchange.name, target.routing_key
@@ -211,6 +214,13 @@ move_direct = partial(move, transform=worker_direct)
 move_direct_by_id = partial(move_task_by_id, transform=worker_direct)
 move_direct_by_idmap = partial(move_by_idmap, transform=worker_direct)
 move_direct_by_taskmap = partial(move_by_taskmap, transform=worker_direct)
+
+
+def filter_status(state: State, body: Any, message: Any, **more: Any) -> None:
+    """A `callback` that prints a line for each message."""
+    print(  # noqa: T201
+        f"Moving task {state.filtered}/{state.strtotal}: {task_of(body, message)}[{id_of(body, message)}]"
+    )
 
 
 def task_id_eq(task_id: str, body: Any, message: Any) -> bool:
