@@ -62,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands, or with the arguments of one only (the others are not imported)."""
+    """The parser of all commands, of one only, or ("") of all without their arguments."""
     from taskyard import __version__
 
     parser = _Parser(prog="taskyard", description="A distributed task queue on Celery's wire.")
@@ -83,9 +83,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"taskyard {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text)
-        if only in (None, name):
+    for name in [only] if only in COMMANDS else COMMANDS:
+        command = commands.add_parser(name, help=COMMANDS[name])
+        if only is None or name == only:
             _module(name).add_arguments(command)
     return parser
 
