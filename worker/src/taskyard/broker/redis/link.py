@@ -170,7 +170,7 @@ class RedisLink(Holding):
         self._alarm.set(min(self._lease.next_at, intake.resume_at or inf))
 
     def _readable(self) -> None:
-        self.session.read()
+        self.session.take_in()  # tasks go to the pool before the next call goes to Redis
         if self._intake.inbox:
             self._deliver()
 
