@@ -23,10 +23,10 @@ from taskyard.broker.envelope import (
     dead,
     dead_letters,
     dumps,
-    parse,
     wrapped,
 )
 from taskyard.broker.link import Link
+from taskyard.broker.sqs_messages import envelope_of, read_message
 from taskyard.broker.sqs_threads import Keeper, Receiver, Tag
 
 if TYPE_CHECKING:
@@ -167,33 +167,7 @@ class SqsLink(Link):
         self._on_delivery(delivery)
 
     def _delivery(self, queue: str, raw: Any) -> Delivery:
-        envelope = parse(_text(raw["Body"]))
-        properties = envelope["properties"]
-        headers = envelope.get("headers") or {}
-        received = int((raw.get("Attributes") or {}).get("ApproximateReceiveCount", 1))
-        if received > 1:
-            headers[COUNT] = max(received - 1, headers.get(COUNT) or 0)
-        body = envelope.get("body") or b""
-        if properties.get("body_encoding") == "base64":
-            try:
-                body = base64.b64decode(body)
-            except ValueError as error:
-                raise UnreadableMessageError(f"the body is no base64: {error}") from None
-        info = properties.get("delivery_info") or {}
-        group = (raw.get("Attributes") or {}).get("MessageGroupId")
-        return Delivery(
-            self,
-            Tag(queue, raw["ReceiptHandle"], group),
-            queue,
-            headers,
-            properties,
-            body,
-            envelope.get("content-type"),
-            envelope.get("content-encoding"),
-            info.get("exchange") or "",
-            info.get("routing_key") or queue,
-            received > 1,
-        )
+        return read_message(self, queue, raw)
 
     # -- settling
     def ack(self, delivery: Delivery) -> None:
@@ -211,7 +185,7 @@ class SqsLink(Link):
 
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """A copy with the count, then the original is deleted."""
-        envelope = _envelope(delivery)
+        envelope = envelope_of(delivery)
         envelope["headers"] = {**delivery.headers, COUNT: deliveries}
         self._replace(delivery.tag, delivery.queue, envelope)
 
@@ -222,11 +196,11 @@ class SqsLink(Link):
             self.held.discard(delivery.tag)
             self._keeper.release(delivery.tag, min(delay, LONGEST_INVISIBLE))
         else:
-            self._replace(delivery.tag, delivery.queue, _envelope(delivery), min(delay, LONGEST_DELAY))
+            self._replace(delivery.tag, delivery.queue, envelope_of(delivery), min(delay, LONGEST_DELAY))
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """A copy with the reason in the dead-letter queue, then the original is deleted."""
-        self._bury(delivery.tag, _envelope(delivery), reason, (delivery.headers.get(COUNT) or 0) + 1)
+        self._bury(delivery.tag, envelope_of(delivery), reason, (delivery.headers.get(COUNT) or 0) + 1)
 
     def _bury(self, tag: Tag, envelope: dict[str, Any], reason: str, deliveries: int) -> None:
         target = dead_letters(self._rules, tag.queue).queue
@@ -295,25 +269,3 @@ class SqsLink(Link):
             self._stop(queue)
         self._keeper.stop()
         super().abandon()
-
-
-def _text(body: str) -> bytes:
-    """The JSON of a message, which kombu puts into base64 unless it is told not to."""
-    raw = body.strip().encode()
-    if not raw.startswith(b"{"):
-        try:
-            return base64.b64decode(raw, validate=True)
-        except ValueError:
-            pass
-    return raw
-
-
-def _envelope(delivery: Delivery) -> dict[str, Any]:
-    body = delivery.body if isinstance(delivery.body, bytes) else delivery.body.encode()
-    return {
-        "body": base64.b64encode(body).decode(),
-        "content-type": delivery.content_type,
-        "content-encoding": delivery.content_encoding,
-        "headers": {name: value for name, value in delivery.headers.items() if name != COUNT},
-        "properties": {**delivery.properties, "body_encoding": "base64"},
-    }
