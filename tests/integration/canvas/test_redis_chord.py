@@ -244,7 +244,7 @@ def test_a_body_that_the_broker_would_not_take_is_sent_later(
 
 
 def test_a_chord_that_expires_fails(fan: Fan) -> None:
-    fan.app.conf.result_chord_expires = 600
+    fan.backend._chord_expires = 600
     fan.size(2)
     fan.bring(0)
     (due,) = fan.client.zrange("taskyard:chords", 0, -1, withscores=True)
