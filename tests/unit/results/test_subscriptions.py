@@ -30,7 +30,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_an_announcement_that_comes_with_the_answer_is_heard_at_once(redis: socket.socket) -> None:
-    subscription = PlainSubscription(Address("nowhere", 0, None, None, 0), None)
+    subscription = PlainSubscription(Address("nowhere", 0, None, None, 0), None, lambda keys: [])
     confirmed = b">3\r\n$9\r\nsubscribe\r\n$1\r\nk\r\n:1\r\n"
     redis.sendall(confirmed + b"*1\r\n$-1\r\n" + b">3\r\n$7\r\nmessage\r\n$1\r\nk\r\n$1\r\nv\r\n")
     assert subscription.open(["k"]) == [("k", None)]
