@@ -6,7 +6,6 @@ Ready messages wait here only until the pool accepts them; the prefetch count ke
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, time
@@ -20,8 +19,8 @@ from taskyard.worker.doubles import Doubles
 from taskyard.worker.early import EarlyAcknowledgements
 from taskyard.worker.endings import Endings
 from taskyard.worker.held import Held
+from taskyard.worker.holdings import Holdings
 from taskyard.worker.intake import Intake
-from taskyard.worker.rate_limits import RateLimits
 from taskyard.worker.withdrawal import cancel_running, drop_revoked, terminate
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskyard.worker")
 
 
-class Consumer:
+class Consumer(Holdings):
     """Owns every delivery from its arrival to its settlement."""
 
     def __init__(
@@ -52,42 +51,25 @@ class Consumer:
         rules: DeadLetterRules,
         limits: Limits,
     ) -> None:
+        doubles = Doubles()
+        super().__init__(Endings(app, settler, state, rules, doubles), doubles, state)
         self._loop = loop
         self._pool = pool
         self._settler = settler
-        self._state = state
-        self._doubles = Doubles()
-        self.endings = Endings(app, settler, state, rules, self._doubles)
         self.intake = Intake(app, rules, limits, self.endings, self._doubles)
         self._info = logger.isEnabledFor(logging.INFO)
         self.revoked = self.intake.revoked
-        self.rates = RateLimits()
         self._limited = self.rates.gauges
         self.read_rates()
         #: Told of what happens to tasks, while anybody wants to know.
         self.observer: Observer | None = None
         self._seq = 0
-        #: May jobs begin?
-        self.open = False
-        #: The tap is being closed: what waits is about to be given back, all together.
-        self._closing = False
-        self.ready: deque[Held] = deque()
-        self.parked: set[Held] = set()
-        #: In the pool, by sequence number.
-        self.running: dict[int, Held] = {}
         self._early = EarlyAcknowledgements()
         self.progress_at = monotonic()
         pool.on_outcomes = self.on_outcomes
         pool.on_lost = self.on_lost
         pool.on_returned = self.on_returned
         pool.on_soft_limit = self.on_soft_limit
-
-    @property
-    def held(self) -> int:
-        """Messages taken and not yet settled."""
-        endings = self.endings
-        waiting = len(self.ready) + len(self.parked)
-        return waiting + len(self.running) + len(endings.settling) + endings.discarding
 
     # -- in
     def on_delivery(self, delivery: Delivery) -> None:
@@ -120,15 +102,6 @@ class Consumer:
     def _park(self, held: Held, wait: float) -> None:
         self.parked.add(held)
         held.timer = self._loop.call_later(wait, self._due, held)
-
-    def unpark(self, held: Held) -> None:
-        """It waits for its time no more."""
-        self.parked.discard(held)
-        if held.timer is not None:
-            held.timer.cancel()
-        if held.rated:
-            held.rated = False
-            self.rates.left(held.envelope.name)
 
     def _due(self, held: Held) -> None:
         self.unpark(held)
@@ -305,63 +278,9 @@ class Consumer:
         self._closing = True
         self.on_returned(self._pool.take_back())
 
-    def give_back_waiting(self) -> None:
-        """Requeue everything that has not begun."""
-        self._closing = False
-        waiting = [*self.ready, *self.parked]
-        self.ready.clear()
-        self.parked.clear()
-        self.rates.forget_places()
-        # The head of the queue gets them in reverse, so that the oldest is first again.
-        for held in reversed(waiting):
-            if held.timer is not None:
-                held.timer.cancel()
-            held.settle("requeue")
-        self._state.given_back += len(waiting)
-
-    def give_back_surplus(self, keep: int) -> None:
-        """Requeue the last ready ones beyond `keep`."""
-        while len(self.ready) > keep:
-            held = self.ready.pop()
-            held.settle("requeue")
-            self._state.given_back += 1
-
-    def give_back_running(self) -> None:
-        """Requeue what runs, after its processes were ended."""
-        running = list(self.running.values())
-        self.running.clear()
-        for held in reversed(running):
-            held.settle("requeue")
-        self._state.given_back += len(running)
-
-    # -- connections come and go
-    def _at_work(self) -> list[Held]:
-        return [*self.running.values(), *self.endings.settling]
-
-    def kept_tags(self) -> set[Any]:
-        """Tags that stay ours over a lost connection: of what is at work, or acknowledged perhaps in vain."""
-        at_work = {held.delivery.tag for held in self._at_work() if held.delivery.link.keeps_deliveries}
-        return at_work | self._doubles.perhaps_acknowledged
-
+    # -- a connection is lost
     def on_link_lost(self, link: Link) -> None:
-        """What has not begun will come again; what runs goes on."""
-        self._closing = False
-        for held in self.parked:
-            if held.timer is not None:
-                held.timer.cancel()
-        self.parked.clear()
-        self.ready.clear()
-        self.rates.forget_places()
-        self._doubles.link_lost(link, self._at_work())
+        """What has not begun will come again; what runs goes on, unless the settings say otherwise."""
+        super().on_link_lost(link)
         if self.intake.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
             cancel_running(self, self._pool, link)
-
-    def on_link_open(self, link: Link) -> None:
-        """Deliveries that stayed ours are settled by the new link from now on."""
-        for held in self._at_work():
-            if held.delivery.link.keeps_deliveries:
-                held.delivery.link = link
-        if self.kept_tags():
-            link.ready_to_settle()
-            link.ack_again(self._doubles.perhaps_acknowledged)
-            self._doubles.perhaps_acknowledged.clear()
