@@ -5,10 +5,11 @@ confirmation before the original is settled.
 from __future__ import annotations
 
 import logging
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.acks import AckWindow
-from taskyard.broker.delay import bucket_for
+from taskyard.broker.delay import SPARE_SECONDS, bucket_for
 from taskyard.broker.envelope import DEATH, death_of
 from taskyard.broker.link import Link
 
@@ -53,9 +54,13 @@ class Copies(Link):
         self._graves: set[str] = set()
         self._window = AckWindow()
         self._publisher: Any = None
+        #: Delay queues, and until when they need not be declared again (monotonic seconds).
+        self._buckets: dict[str, float] = {}
         #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
-        #: confirmation.
-        self._unconfirmed: dict[int, int] = {}
+        #: confirmation, and task id.
+        self._unconfirmed: dict[int, tuple[int, Any]] = {}
+        #: Those of them that RabbitMQ has sent back, before it confirms them.
+        self._homeless: set[int] = set()
         self._sequence = 0
         #: Originals of copies that RabbitMQ refused.
         self._refused_tags: list[int] = []
@@ -103,13 +108,13 @@ class Copies(Link):
 
     def defer(self, delivery: Delivery, due: float) -> None:
         """Publish a copy to the bucket of its delay, then acknowledge."""
-        from time import time
-
-        bucket = bucket_for(delivery.queue, max(due - time(), 1.0))
-        # Declared on each publish: that restarts its x-expires, so it outlives every message in it.
-        self._copies().queue_declare(
-            queue=bucket.name, durable=True, auto_delete=False, arguments=bucket.arguments
-        )
+        bucket, now = bucket_for(delivery.queue, max(due - time(), 1.0)), monotonic()
+        # Declared again and again: that restarts its x-expires, so it outlives every message in it.
+        if self._buckets.get(bucket.name, 0.0) < now:
+            self._copies().queue_declare(
+                queue=bucket.name, durable=True, auto_delete=False, arguments=bucket.arguments
+            )
+            self._buckets[bucket.name] = now + SPARE_SECONDS / 6
         self._replace(delivery, bucket.name, delivery.headers)
 
     def _replace(
@@ -130,9 +135,9 @@ class Copies(Link):
             headers={name: value for name, value in headers.items() if name != "x-death"},
             properties=properties,
         )
-        channel.basic_publish(message, exchange="", routing_key=routing_key)
+        channel.basic_publish(message, exchange="", routing_key=routing_key, mandatory=True)
         self._sequence += 1
-        self._unconfirmed[self._sequence] = delivery.tag
+        self._unconfirmed[self._sequence] = delivery.tag, headers.get("id")
 
     def _copies(self) -> Any:
         if self._publisher is None:
@@ -140,11 +145,24 @@ class Copies(Link):
             channel.confirm_select()
             channel.events["basic_ack"].add(self._confirmed)
             channel.events["basic_nack"].add(self._refused)
+            channel.events["basic_return"].add(self._returned)
         return self._publisher
 
+    def _returned(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        """The queue of a copy has been deleted; the confirmation that follows means nothing then."""
+        self._buckets.pop(routing_key, None)
+        self._graves.discard(routing_key)
+        task_id = (message.properties.get("application_headers") or {}).get("id")
+        self._homeless.update(
+            sequence for sequence, (_, known) in self._unconfirmed.items() if known == task_id
+        )
+
     def _confirmed(self, sequence: int, multiple: bool) -> None:
-        for tag in self._answered(sequence, multiple):
-            if tag in self._to_reject:
+        for number, tag in self._answered(sequence, multiple):
+            if number in self._homeless:
+                self._homeless.discard(number)
+                self._give_up_copy(tag)
+            elif tag in self._to_reject:
                 self._to_reject.discard(tag)
                 self._window.forget(tag)
                 self._rejected_tags.append(tag)
@@ -152,17 +170,23 @@ class Copies(Link):
                 self._window.done(tag)
 
     def _refused(self, sequence: int, multiple: bool) -> None:
-        for tag in self._answered(sequence, multiple):
-            logger.warning("RabbitMQ refused a copy of message %s, which goes back to its queue", tag)
-            self._to_reject.discard(tag)
-            self._window.forget(tag)
-            self._refused_tags.append(tag)
+        for number, tag in self._answered(sequence, multiple):
+            self._homeless.discard(number)
+            self._give_up_copy(tag)
 
-    def _answered(self, sequence: int, multiple: bool) -> list[int]:
+    def _give_up_copy(self, tag: int) -> None:
+        logger.warning("RabbitMQ refused a copy of message %s, which goes back to its queue", tag)
+        self._to_reject.discard(tag)
+        self._window.forget(tag)
+        self._refused_tags.append(tag)
+
+    def _answered(self, sequence: int, multiple: bool) -> list[tuple[int, int]]:
+        """The copies, with the tags of their originals."""
         if not multiple:
-            tag = self._unconfirmed.pop(sequence, None)
-            return [] if tag is None else [tag]
-        return [self._unconfirmed.pop(each) for each in list(self._unconfirmed) if each <= sequence]
+            numbers = [sequence] if sequence in self._unconfirmed else []
+        else:
+            numbers = [each for each in self._unconfirmed if each <= sequence]
+        return [(number, self._unconfirmed.pop(number)[0]) for number in numbers]
 
     def _reject_replaced(self) -> None:
         while self._refused_tags:
