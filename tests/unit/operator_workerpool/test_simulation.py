@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from taskyard_operator.api import names
 from taskyard_operator.core.actions import Action
 from taskyard_operator.core.planner import plan
+from taskyard_operator.core.render import token_secret
 from tests.unit.operator_workerpool.simulation import (
     NAMESPACE,
     POOL,
@@ -363,6 +365,21 @@ def test_a_worker_that_does_not_answer_is_left_alone() -> None:
     watched(operator, 10.0)
     assert cluster.replicas == 0  # it drains now
     assert len(cluster.pods(active=False)) == 1
+
+
+def test_the_token_of_a_former_pool_of_the_name_is_not_for_this_ones_pods() -> None:
+    cluster = Cluster(1)
+    operator = make(cluster, spec={"replicas": 1})
+    former = token_secret(NAMESPACE, POOL, "uid-of-the-former", "")
+    cluster.put("secrets", {**former, "data": {names.TOKEN_KEY: "Zm9ybWVy"}}, new=True)
+    until(operator, lambda: running(cluster) == 1)
+    secret = cluster.table("secrets")[f"{POOL}-worker-token"]
+    # The garbage collector would take the former one away before the pods have mounted it.
+    assert cluster.pool is not None
+    assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [
+        cluster.pool["metadata"]["uid"]
+    ]
+    assert secret["data"][names.TOKEN_KEY] != "Zm9ybWVy"
 
 
 def test_what_is_not_supported_is_said_and_nothing_is_made() -> None:

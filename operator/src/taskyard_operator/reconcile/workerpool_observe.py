@@ -32,7 +32,7 @@ from taskyard_operator.core.state import (
     Trouble,
 )
 from taskyard_operator.kube.errors import Conflict, KubeError
-from taskyard_operator.kube.resources import DEPLOYMENTS, JSON, PODS, SECRETS, TASK_QUEUES
+from taskyard_operator.kube.resources import DEPLOYMENTS, JSON, PODS, SECRETS, TASK_QUEUES, WORKER_POOLS
 from taskyard_operator.reconcile.ports import Kube, Samples, Workers
 from taskyard_operator.reconcile.workerpool_apply import Pool
 from taskyard_operator.workers.client import WorkerError
@@ -192,6 +192,11 @@ async def _token(kube: Kube, body: JSON, *, needed: bool) -> str | None:
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     secret = await kube.get(SECRETS, namespace, names.token_secret_name(name))
+    if secret is not None and needed and _is_a_former_pools(secret, metadata["uid"]):
+        # The garbage collector is about to take it away, from under the pods that would mount it.
+        own = secret["metadata"]
+        await kube.delete(SECRETS, namespace, own["name"], uid=own["uid"])
+        secret = None
     if secret is None and needed:
         token = secrets.token_urlsafe(32)
         try:
@@ -206,6 +211,16 @@ async def _token(kube: Kube, body: JSON, *, needed: bool) -> str | None:
         else:
             return token
     return _decoded(secret) if secret is not None else None
+
+
+def _is_a_former_pools(secret: JSON, uid: str) -> bool:
+    """Whether it was made for a pool of the same name that is gone."""
+    owners = {
+        owner["uid"]
+        for owner in secret["metadata"].get("ownerReferences") or ()
+        if owner.get("kind") == WORKER_POOLS.kind
+    }
+    return bool(owners) and uid not in owners
 
 
 def _decoded(secret: JSON) -> str | None:
