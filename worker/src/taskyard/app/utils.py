@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from taskyard.app.finding import app_in
 from taskyard.app.report import bugreport
 from taskyard.settings import Settings
 from taskyard.settings.display import censored as filter_hidden_settings
@@ -27,19 +28,13 @@ def sanitize_url(url: Any) -> Any:
 
 
 def find_app(app: Any, *_unused: Any, **_more: Any) -> App:
-    """The app at "module:attribute" or in a module (its `app` or `celery`, or the one that there is);
-    ImportError or AttributeError where there is none.
-    """
-    from taskyard.app.app import App
+    """The app at "module:attribute" or in a module; ImportError or AttributeError where there is none."""
     from taskyard.settings.source import load
 
     found = load(app) if isinstance(app, str) else app
     if not isinstance(found, ModuleType):
         return found  # type: ignore[no-any-return]
-    usual = [getattr(found, name, None) for name in ("app", "celery")]
-    known = [each for each in (*usual, *vars(found).values()) if isinstance(each, App)]
-    if known:
-        return known[0]
-    if hasattr(found, "__path__"):
-        return find_app(f"{found.__name__}.celery")
-    raise AttributeError(f"module {found.__name__!r} has no app")
+    within = app_in(found)
+    if within is None:
+        raise AttributeError(f"module {found.__name__!r} has no app")
+    return within

@@ -6,15 +6,16 @@ import importlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from taskyard.app import App
 
-#: Attributes that are looked at when only a module is named.
-_USUAL_NAMES = ("app", "celery", "taskyard")
 #: The app of App.start(), which needs no name.
 chosen: App | None = None
 #: What the command itself does not know of its arguments: options of the app's own (user_options["preload"]).
@@ -57,33 +58,46 @@ def _found(name: str | None, workdir: str | None, *, needed: bool) -> App:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-    module_name, _, attribute = name.partition(":")
-    module = _import(module_name.removesuffix(".py"), name)
-    from taskyard.app import App
-
-    if attribute:
-        found = module
-        for part in attribute.split("."):
-            found = getattr(found, part, None)
-        if not isinstance(found, App):
-            raise ImproperlyConfigured(f"-A {name}: {attribute!r} is {_kind(found)}, not a taskyard.App")
-    else:
-        candidates = [getattr(module, usual, None) for usual in _USUAL_NAMES]
-        candidates += [value for value in vars(module).values() if isinstance(value, App)]
-        found = next((value for value in candidates if isinstance(value, App)), None)
-        if found is None:
-            raise ImproperlyConfigured(
-                f"-A {name}: there is no taskyard.App in the module; name it as {name}:attribute"
-            )
-    assert isinstance(found, App)
+    found = _app_at(name)
     for extra in (*found.conf.imports, *found.conf.include):
-        _import(extra, extra)
+        _import(extra)
     return found
 
 
-def _import(module_name: str, shown: str) -> object:
+def _app_at(name: str) -> App:
+    """The app at "module:attribute" or "module.attribute", or in a module."""
+    from taskyard.app import App
+    from taskyard.app.finding import app_in
+    from taskyard.settings.source import load
+
+    place, _, attribute = name.partition(":")
+    place = place.removesuffix(".py")
+    with _explained(name, place):
+        found: Any = importlib.import_module(place) if attribute else load(place)
+        within = app_in(found) if isinstance(found, ModuleType) and not attribute else None
+    if within is not None:
+        return within
+    if isinstance(found, ModuleType) and not attribute:
+        raise ImproperlyConfigured(
+            f"-A {name}: there is no taskyard.App in the module; name it as {name}:attribute"
+        )
+    for part in attribute.split(".") if attribute else ():
+        found = getattr(found, part, None)
+    if not isinstance(found, App):
+        raise ImproperlyConfigured(f"-A {name}: {attribute or place!r} is {_kind(found)}, not a taskyard.App")
+    return found
+
+
+def _import(module_name: str) -> None:
+    with _explained(module_name, module_name):
+        importlib.import_module(module_name)
+
+
+@contextmanager
+def _explained(shown: str, module_name: str) -> Iterator[None]:
+    """What goes wrong with an import is said in one line."""
     try:
-        return importlib.import_module(module_name)
+        yield
     except ImproperlyConfigured as error:
         raise ImproperlyConfigured(f"-A {shown}: {error}") from None
     except ModuleNotFoundError as error:
