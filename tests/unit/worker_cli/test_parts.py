@@ -10,7 +10,7 @@ from taskyard import bootsteps
 from taskyard.errors import ImproperlyConfigured
 from taskyard.worker import autoscale
 from taskyard.worker.autoscale import Autoscaler
-from taskyard.worker.steps import in_order
+from taskyard.worker.steps import steps_of
 
 
 class A(bootsteps.StartStopStep):
@@ -38,7 +38,7 @@ Circle.requires = (Circle,)
 
 def test_steps_come_after_those_that_they_require() -> None:
     for given in ([C, B, A], [A, B, C], [B, C, A]):
-        assert in_order(given) == [A, B, C]
+        assert steps_of(given) == [A, B, C]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_steps_come_after_those_that_they_require() -> None:
 )
 def test_steps_that_cannot_be(given: list[Any], says: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=says):
-        in_order(given)
+        steps_of(given)
 
 
 class Pool:

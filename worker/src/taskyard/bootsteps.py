@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from taskyard.errors import ImproperlyConfigured
 from taskyard.settings.source import load
 
 if TYPE_CHECKING:
@@ -178,7 +179,10 @@ class Blueprint:
 
     def apply(self, parent: Any, **options: Any) -> Blueprint:
         """Make the steps, each after those that it requires, and include them in the parent."""
-        self.order = [kind(parent, **options) for kind in _sorted(self.types)]
+        kinds = in_order(
+            [_found(each) for each in self.types], lambda kind: [_found(each) for each in kind.requires]
+        )
+        self.order = [kind(parent, **options) for kind in kinds]
         self.steps = {step.name: step for step in self.order}
         for step in self.order:
             step.include(parent)
@@ -270,19 +274,18 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _sorted(kinds: Iterable[Any]) -> list[Any]:
-    """The classes with all that they require, each after those; what is `last` at the end."""
+def in_order(kinds: Iterable[Any], required: Callable[[Any], Iterable[Any]]) -> list[Any]:
+    """The classes with those that they require, each after these; what is `last` at the end."""
     ordered: list[Any] = []
 
     def visit(kind: Any, above: tuple[Any, ...] = ()) -> None:
-        kind = _found(kind)
         if kind in above:
-            raise ValueError(f"step {kind.name} requires itself in the end")
+            raise ImproperlyConfigured(f"step {kind.name} requires itself in the end")
         if kind not in ordered:
-            for requirement in kind.requires:
+            for requirement in required(kind):
                 visit(requirement, (*above, kind))
             ordered.append(kind)
 
-    for kind in sorted((_found(each) for each in kinds), key=lambda kind: (kind.last, kind.name)):
+    for kind in sorted(kinds, key=lambda kind: (kind.last, kind.name)):
         visit(kind)
     return ordered

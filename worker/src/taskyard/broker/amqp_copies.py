@@ -9,6 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.acks import AckWindow
+from taskyard.broker.amqp_copy import COPIED, LASTING, copy_of
 from taskyard.broker.delay import SPARE_SECONDS, bucket_for
 from taskyard.broker.envelope import DEATH, death_of
 from taskyard.broker.link import Link
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
     from taskyard.broker.delivery import Delivery
 
 logger = logging.getLogger(__name__)
-
-#: Properties of AMQP basic messages that a copy keeps.
-_COPIED = (
-    "correlation_id",
-    "reply_to",
-    "delivery_mode",
-    "expiration",
-    "message_id",
-    "timestamp",
-    "type",
-    "user_id",
-    "app_id",
-)
-#: What a dead letter keeps: it must not expire, and RabbitMQ would refuse another user's name.
-_LASTING = tuple(name for name in _COPIED if name not in ("expiration", "user_id"))
 
 
 class Copies(Link):
@@ -88,7 +74,7 @@ class Copies(Link):
         death = death_of(reason, delivery.queue, (count if isinstance(count, int) else 0) + 1)
         if delivery.queue not in self._dead_letters:
             self._to_reject.add(delivery.tag)
-        self._replace(delivery, target, {**delivery.headers, DEATH: death}, copied=_LASTING)
+        self._replace(delivery, target, {**delivery.headers, DEATH: death}, kept=LASTING)
         logger.warning("a message of queue %r went to %r: %s", delivery.queue, target, reason)
 
     def _grave(self, queue: str) -> str | None:
@@ -122,19 +108,12 @@ class Copies(Link):
         delivery: Delivery,
         routing_key: str,
         headers: dict[str, Any],
-        copied: Collection[str] = _COPIED,
+        kept: Collection[str] = COPIED,
     ) -> None:
         """Publish a copy; the original is acknowledged when RabbitMQ has confirmed it."""
         channel = self._copies()
-        properties = {name: delivery.properties[name] for name in copied if name in delivery.properties}
-        message = channel.prepare_message(
-            delivery.body,
-            priority=delivery.properties.get("priority"),
-            content_type=delivery.content_type,
-            content_encoding=delivery.content_encoding,
-            headers={name: value for name, value in headers.items() if name != "x-death"},
-            properties=properties,
-        )
+        own = {name: value for name, value in headers.items() if name != "x-death"}
+        message = copy_of(delivery, channel, own, kept)
         channel.basic_publish(message, exchange="", routing_key=routing_key, mandatory=True)
         self._sequence += 1
         self._unconfirmed[self._sequence] = delivery.tag, headers.get("id")

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DELAYED_DELIVERY: Final = "celery_delayed_delivery"
+#: What the names of all those exchanges begin with.
+DELAYING: Final = "celery_delayed_"
+#: The parts of a routing key that say how long a message is delayed, before the queue's name.
+DELAY_LEVELS: Final = 28
 
 
 def is_delayable(queue: Any) -> bool:

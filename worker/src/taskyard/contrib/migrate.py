@@ -14,6 +14,7 @@ from kombu import Queue
 from kombu.common import maybe_declare
 from kombu.utils.encoding import ensure_bytes
 
+from taskyard.broker.delayed import DELAY_LEVELS, DELAYING
 from taskyard.contrib.filtering import (
     Callback,
     State,
@@ -47,8 +48,6 @@ __all__ = (
     "task_id_in",
 )
 
-#: The parts of a routing key that say how long RabbitMQ delays a message, before the queue's name.
-DELAY_LEVELS = 28
 #: Properties that publishing sets anew, or that belong to the broker the message came from.
 _NOT_KEPT = (
     "application_headers",
@@ -92,7 +91,7 @@ def republish(
 def _origin(info: Mapping[str, Any]) -> tuple[str, str]:
     """Exchange and routing key; what was delayed on RabbitMQ goes to its queue and is not delayed again."""
     exchange, routing_key = info.get("exchange") or "", info["routing_key"]
-    if exchange.startswith("celery_delayed_"):
+    if exchange.startswith(DELAYING):
         return "", routing_key.split(".", DELAY_LEVELS)[-1]
     return exchange, routing_key
 

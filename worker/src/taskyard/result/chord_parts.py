@@ -102,7 +102,7 @@ class PartCalls:
         from taskyard.result.redis_chord_scripts import PART
 
         self.script = script_of(PART.encode())
-        self._settings = settings
+        self._times, self._ordered = times_of(settings), is_ordered(settings)
         self._prefix = global_prefix(settings.result_backend_transport_options)
 
     def call(self, brought: list[Brought]) -> tuple[list[bytes], list[bytes]]:
@@ -117,8 +117,8 @@ class PartCalls:
             group_id,
             first.part.body,
             first.token,
-            times_of(self._settings),
-            ordered=is_ordered(self._settings),
+            self._times,
+            ordered=self._ordered,
         )
         return [key.encode() for key in keys], [
             each if isinstance(each, bytes) else str(each).encode() for each in arguments

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from taskyard.errors import ImproperlyConfigured
@@ -111,14 +112,31 @@ def _check_compression(method: str) -> None:
 
 def pickleable(error: BaseException) -> BaseException:
     """The exception itself if pickle can carry it, else its nearest ancestor that it can."""
-    for kind in (None, *type(error).__mro__[1:]):
-        if kind is Exception or kind is BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    except Exception as unfit:
+        logger.debug("%s cannot be pickled: %s", type(error).__name__, unfit)
+        return nearest_pickleable(error) or Exception(safe_repr(error))
+    return error
+
+
+def nearest_pickleable(
+    error: BaseException,
+    loads: Callable[[bytes], Any] = pickle.loads,
+    dumps: Callable[[Any], bytes] = pickle.dumps,
+) -> BaseException | None:
+    """The error made anew of its class, or of the nearest ancestor, that survives pickling; None where only
+    Exception would be left, which says too little.
+    """
+    for kind in type(error).__mro__:
+        if kind in (Exception, BaseException):
             break
+        if not issubclass(kind, BaseException):
+            continue
         try:
-            candidate = error if kind is None else kind(*error.args)
-            pickle.loads(pickle.dumps(candidate))  # noqa: S301  our own bytes
-        except Exception as unfit:
-            logger.debug("%s cannot be pickled: %s", type(error).__name__, unfit)
-        else:
-            return candidate
-    return Exception(safe_repr(error))
+            candidate: BaseException = kind(*error.args)
+            loads(dumps(candidate))
+        except Exception:  # noqa: S112  the next one is tried
+            continue
+        return candidate
+    return None

@@ -14,13 +14,12 @@ from taskyard.errors import ImproperlyConfigured
 from taskyard.settings.check import allowed_types
 from taskyard.settings.names import NAMES, modern, unknown_setting
 from taskyard.settings.options import Options
+from taskyard.settings.truth import TRUTH
 
 DEFAULT_PROCESS_LOG_FMT: str = Options.worker_log_format
 DEFAULT_TASK_LOG_FMT: str = Options.worker_task_log_format
 DEFAULTS: dict[str, Any] = {name: getattr(Options, name) for name in Options.__annotations__}
 SETTING_KEYS = frozenset(DEFAULTS)
-
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
 
 class Option:
@@ -83,8 +82,8 @@ def find(name: str, namespace: str = "celery") -> find_result:
 def from_text(name: str, text: str) -> Any:
     """A setting's value from a command line; ValueError for what it cannot be."""
     allowed = allowed_types(name)
-    if bool in allowed and text.lower() in (*_TRUE, *_FALSE):
-        return text.lower() in _TRUE
+    if bool in allowed and text.lower() in TRUTH:
+        return TRUTH[text.lower()]
     if NoneType in allowed and text.lower() == "none":
         return None
     for kind in (int, float):
@@ -109,7 +108,7 @@ _CASTS: Mapping[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "any": str,
-    "bool": lambda text: text.lower() in _TRUE,
+    "bool": lambda text: TRUTH.get(text.lower(), False),
     **dict.fromkeys(("json", "dict", "list", "tuple"), json.loads),
 }
 

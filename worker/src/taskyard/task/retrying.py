@@ -128,8 +128,9 @@ class Retrying:
         if not self.retry_backoff:
             return None
         factor = int(max(1.0, self.retry_backoff))
-        delay = min(int(self.retry_backoff_max), factor * 2 ** min(self.request.retries, 64))
-        return random.randrange(delay + 1) if self.retry_jitter else max(0, delay)
+        return backoff_seconds(
+            factor, self.request.retries, int(self.retry_backoff_max), full_jitter=self.retry_jitter
+        )
 
     def autoretry(self: Any, error: BaseException) -> Any:
         """What an error of the task becomes by its autoretry options: a Retry, or the error that is final."""
@@ -151,6 +152,14 @@ class Retrying:
             return self.retry(exc=error, throw=False, **options)
         except Exception as final:
             return final
+
+
+def backoff_seconds(factor: int, retries: int, maximum: int, full_jitter: bool = False) -> int:
+    """Before the next attempt: factor * 2**retries, at most the maximum; with `full_jitter` at random up to
+    that.
+    """
+    delay: int = min(maximum, factor * 2 ** min(retries, 64))
+    return random.randrange(delay + 1) if full_jitter else max(0, delay)
 
 
 def send_later(request: Request) -> None:

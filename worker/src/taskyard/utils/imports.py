@@ -104,11 +104,8 @@ def module_file(module: ModuleType) -> str:
 
 def gen_task_name(app: Any, name: str, module_name: str | None) -> str:
     """The name of a task that has none of its own."""
-    module = sys.modules.get(module_name or "__main__")
-    place = module.__name__ if module is not None else module_name
-    if place == "__main__" and app.main:
-        place = app.main
-    return f"{place}.{name}" if place else name
+    made: str = app.gen_task_name(name, module_name)
+    return made
 
 
 @cache

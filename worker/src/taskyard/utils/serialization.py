@@ -8,11 +8,13 @@ import pickle
 import sys
 from base64 import b64decode as _b64decode
 from base64 import b64encode as _b64encode
-from collections.abc import Callable, Iterable, Iterator
-from itertools import takewhile
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from kombu.utils.encoding import safe_repr
+
+from taskyard.result.payload import nearest_pickleable as find_pickleable_exception
+from taskyard.settings.truth import TRUTH
 
 __all__ = (
     "UnpickleableExceptionWrapper",
@@ -31,13 +33,7 @@ __all__ = (
     "subclass_exception",
 )
 
-#: Ancestors that say too little about an error to stand in for it.
-unwanted_base_classes = (Exception, BaseException, object)
-
-STRTOBOOL_DEFAULT_TABLE = {
-    **dict.fromkeys(("true", "yes", "1", "on"), True),
-    **dict.fromkeys(("false", "no", "0", "off"), False),
-}
+STRTOBOOL_DEFAULT_TABLE = {word: meant for word, meant in TRUTH.items() if word}
 
 
 def subclass_exception(name: str, parent: type[BaseException], module: str) -> type[BaseException]:
@@ -50,29 +46,6 @@ def create_exception_cls(
 ) -> type[BaseException]:
     """The same, from Exception if nothing else is said."""
     return subclass_exception(name, parent or Exception, module)
-
-
-def itermro(cls: type, stop: Iterable[type]) -> Iterator[type]:
-    """The class and its ancestors up to one of `stop`."""
-    ends = tuple(stop)
-    return takewhile(lambda each: each not in ends, cls.__mro__)
-
-
-def find_pickleable_exception(
-    exc: BaseException,
-    loads: Callable[[bytes], Any] = pickle.loads,
-    dumps: Callable[[Any], bytes] = pickle.dumps,
-) -> Any:
-    """The exception as the nearest of its classes that survives pickling; None if there is none."""
-    arguments = getattr(exc, "args", ())
-    for kind in itermro(type(exc), unwanted_base_classes):
-        try:
-            candidate = kind(*arguments)
-            loads(dumps(candidate))
-        except Exception:  # noqa: S112  the next one is tried
-            continue
-        return candidate
-    return None
 
 
 def ensure_serializable(items: Iterable[Any], encoder: Callable[[Any], Any]) -> tuple[Any, ...]:

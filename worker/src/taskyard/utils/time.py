@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time as _time
 from calendar import monthrange
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from taskyard.events.rates import rate
 from taskyard.schedules.interval import mark_after, schedule
+from taskyard.task.retrying import backoff_seconds as get_exponential_backoff_interval
 
 __all__ = (
     "LocalTimezone",
@@ -268,15 +268,3 @@ def utcoffset(time: Any = _time, localtime: Callable[..., Any] = _time.localtime
 def adjust_timestamp(ts: float, offset: float, here: Callable[..., float] = utcoffset) -> float:
     """A timestamp of a place with that offset (as by `utcoffset`) as one of here."""
     return ts - (offset - here()) * 3600
-
-
-def get_exponential_backoff_interval(
-    factor: int, retries: int, maximum: int, full_jitter: bool = False
-) -> int:
-    """Seconds before the next attempt: factor * 2**retries, at most the maximum, at random with
-    `full_jitter`.
-    """
-    countdown: int = min(maximum, factor * 2**retries)
-    if full_jitter:
-        countdown = random.randrange(countdown + 1)
-    return max(0, countdown)

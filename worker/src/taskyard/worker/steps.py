@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from taskyard.bootsteps import Step
+from taskyard.bootsteps import Step, in_order
 from taskyard.errors import ImproperlyConfigured
+from taskyard.settings.source import load
 from taskyard.worker.remote.view import ConsumerView
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ class Steps:
     def __init__(self, worker: Worker) -> None:
         steps = getattr(worker.app, "steps", None) or {}
         self._worker = worker
-        self._kinds = in_order(steps.get("consumer") or ())
+        self._kinds = steps_of(steps.get("consumer") or ())
         self._own: list[Any] = []
         self._of_connection: list[Any] = []
         self._view: ConnectionView | None = None
         worker.steps = self
-        for kind in in_order(steps.get("worker") or ()):
+        for kind in steps_of(steps.get("worker") or ()):
             kind(worker, **worker.options.user).include(worker)
 
     def append(self, step: Any) -> None:
@@ -121,47 +121,36 @@ def _call(step: Any, what: str, parent: Any, *, strict: bool = False) -> None:
             raise
 
 
-def in_order(kinds: Iterable[Any]) -> list[type[Step]]:
+def steps_of(kinds: Iterable[Any]) -> list[type[Step]]:
     """The steps, each after those that it requires; ImproperlyConfigured for what is missing or circular."""
     wanted = [found_class(kind, "app.steps", Step) for kind in kinds]
-    wanted.sort(key=lambda kind: (kind.last, kind.__module__, kind.__qualname__))
-    ordered: list[type[Step]] = []
-    visiting: set[type[Step]] = set()
 
-    def visit(kind: type[Step]) -> None:
-        if kind in ordered:
-            return
-        if kind in visiting:
-            raise ImproperlyConfigured(f"worker step {kind.__name__} requires itself in the end")
-        visiting.add(kind)
+    def required(kind: type[Step]) -> Iterator[type[Step]]:
         for requirement in kind.requires:
-            if isinstance(requirement, str) and requirement.startswith(_BUILT_IN):
-                continue
-            if isinstance(requirement, type) and requirement.__module__.startswith(_BUILT_IN):
+            if _is_built_in(requirement):
                 continue
             other = found_class(requirement, f"the requires of {kind.__name__}", Step)
             if other not in wanted:
                 raise ImproperlyConfigured(
                     f"worker step {kind.__name__} requires {other.__name__}, which is not in app.steps"
                 )
-            visit(other)
-        ordered.append(kind)
+            yield other
 
-    for kind in wanted:
-        visit(kind)
-    return ordered
+    return in_order(wanted, required)
+
+
+def _is_built_in(requirement: Any) -> bool:
+    place = requirement.__module__ if isinstance(requirement, type) else requirement
+    return isinstance(place, str) and place.startswith(_BUILT_IN)
 
 
 def found_class(reference: Any, where: str, base: type[Any]) -> Any:
     """The class itself or the one that "module:Class" (or "module.Class") names."""
     found = reference
     if isinstance(reference, str):
-        module, colon, attribute = reference.partition(":")
-        if not colon:
-            module, _, attribute = reference.rpartition(".")
         try:
-            found = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+            found = load(reference)
+        except (ImportError, ValueError) as error:
             raise ImproperlyConfigured(f"{where}: {reference!r} cannot be imported: {error}") from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ImproperlyConfigured(f"{where}: {reference!r} is not a subclass of {base.__name__}")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from taskyard.broker.amqp_copy import LASTING, copy_of
 from taskyard.broker.dead_letters.letter import DeadLetter, read_letter, revived_headers
 from taskyard.broker.dead_letters.store import DeadLetterStore, Wanted, destination
 from taskyard.broker.topology import declare_queue
 
 if TYPE_CHECKING:
     from kombu import Connection
-
-#: Properties that a message keeps on its way back.
-_KEPT: Final = ("correlation_id", "reply_to", "delivery_mode", "message_id", "timestamp", "type", "app_id")
 
 
 class AmqpDeadLetters(DeadLetterStore):
@@ -86,15 +84,7 @@ class AmqpDeadLetters(DeadLetterStore):
             self._publisher = declare_queue(self._connection, self._publisher, queue)
             self._declared.add(queue)
         channel = self._publisher
-        properties = {name: letter.properties[name] for name in _KEPT if name in letter.properties}
-        message = channel.prepare_message(
-            letter.body,
-            priority=letter.properties.get("priority"),
-            content_type=letter.content_type,
-            content_encoding=letter.content_encoding,
-            headers=revived_headers(letter.headers),
-            properties=properties,
-        )
+        message = copy_of(letter, channel, revived_headers(letter.headers), LASTING)
         channel.basic_publish_confirm(message, exchange="", routing_key=queue, mandatory=True)
 
     def close(self) -> None:

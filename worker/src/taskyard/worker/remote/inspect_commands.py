@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from taskyard.settings.truth import TRUTH
 from taskyard.worker.remote.panel import inspect_command, ok
 
 if TYPE_CHECKING:
@@ -18,17 +19,15 @@ _TASK_INFO = ("exchange", "routing_key", "rate_limit")
 #: Celery's own number for what has an ETA.
 _ETA_PRIORITY = 6
 
-_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
-
 
 def truth(text: Any) -> bool:
     """A yes or no of the command line; TypeError for anything else."""
     if not isinstance(text, str):
         return bool(text)
-    word = text.strip().lower()
-    if word not in _TRUE | _FALSE:
+    meant = TRUTH.get(text.strip().lower())
+    if meant is None:
         raise TypeError(f"{text!r} is neither true nor false")
-    return word in _TRUE
+    return meant
 
 
 @inspect_command(default_timeout=0.2)
