@@ -41,3 +41,27 @@ def test_a_task_that_was_acknowledged_when_it_began_takes_no_room(settled: bool,
     flow = Flow(4, Pace(adaptive=True), cast("Any", consumer), cast("Any", pool))
     flow.give_back_surplus(cast("Any", link))
     assert told == [kept]
+
+
+def test_messages_that_leave_by_a_copy_make_room_for_more_until_none_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, copies = [100.0], [0]
+    monkeypatch.setattr("taskyard.worker.flow.monotonic", lambda: clock[0])
+    pool = SimpleNamespace(slots=2, bundles=True)
+    flow = Flow(1, Pace(adaptive=True), cast("Any", SimpleNamespace(parked=set())), cast("Any", pool))
+    link = SimpleNamespace(adjustable=True, prefetch=2, copying=lambda: copies[0])
+    told: list[int] = []
+
+    def set_prefetch(count: int) -> None:
+        link.prefetch = count
+        told.append(count)
+
+    link.set_prefetch = set_prefetch
+    for count in (0, 2, 5, 10, 100, 120, 3, 0):
+        copies[0] = count
+        flow.adjust(cast("Any", link))
+    assert told == [10, 18, 34, 130]
+    clock[0] += 1.1
+    flow.adjust(cast("Any", link))
+    assert told[-1] == 2

@@ -176,3 +176,7 @@ class Copies(Link):
     def settled_everything(self) -> bool:
         """Whether all copies are confirmed."""
         return not self._unconfirmed
+
+    def copying(self) -> int:
+        """Those that RabbitMQ has not confirmed."""
+        return len(self._unconfirmed)

@@ -157,6 +157,10 @@ class Link(ABC):
         """Whether nothing waits for an answer of the broker any more."""
         return True
 
+    def copying(self) -> int:
+        """How many messages are held until the broker has written the copies that take their place."""
+        return 0
+
     def confirm(self) -> None:
         """Return when the broker has handled all that was sent before."""
         self.flush()

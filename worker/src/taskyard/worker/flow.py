@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Ready messages are given back when nothing has begun or ended, and all tasks have run, for this long,
 #: seconds.
 _SURPLUS_SECONDS = 0.5
+#: Room for messages whose copies the broker writes: at most so many, and so long after the last one, seconds.
+_MOST_COPIES, _COPIES_SECONDS = 128, 1.0
 
 
 class Flow:
@@ -31,6 +33,8 @@ class Flow:
         self.extra = 0
         #: Where the pool follows the load.
         self.autoscaler: Autoscaler | None = None
+        #: For messages that have left and whose copies are not confirmed, and when there was one last.
+        self._copies, self._copied_at = 0, 0.0
 
     @property
     def _base(self) -> int:
@@ -54,9 +58,22 @@ class Flow:
         """Tell the broker, if it makes a difference."""
         if not link.adjustable:
             return
-        wanted = self.prefetch()
+        wanted = self.prefetch() + self._room_for_copies(link)
         if wanted != link.prefetch:
             link.set_prefetch(wanted)
+
+    def _room_for_copies(self, link: Link) -> int:
+        """Room for messages that go back into the broker, which answers when it has written them: it writes
+        many as fast as one.
+        """
+        waiting = link.copying()
+        if waiting:
+            self._copied_at = monotonic()
+            if 2 * waiting >= link.prefetch:
+                self._copies = max(self._copies, min(2 << waiting.bit_length(), _MOST_COPIES))
+        elif self._copies and monotonic() - self._copied_at > _COPIES_SECONDS:
+            self._copies = 0
+        return self._copies
 
     def give_back_surplus(self, link: Link) -> None:
         """Messages fetched for short tasks go back when the tasks turn out not to be short."""
