@@ -26,7 +26,8 @@ from taskyard.task.retrying import has_unsent, send_later, send_unsent
 
 if TYPE_CHECKING:
     from taskyard.app import App
-    from taskyard.execution.runner import Attempt, Runner
+    from taskyard.execution.attempt import Attempt
+    from taskyard.execution.runner import Runner
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
 

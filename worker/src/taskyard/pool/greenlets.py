@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import socket
 
     from taskyard.app import App
-    from taskyard.execution.runner import Attempt
+    from taskyard.execution.attempt import Attempt
     from taskyard.pool.birth import ChildSpec
     from taskyard.pool.board import Board
 

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from taskyard.execution.job import SKIPPED, Job, Outcome
-from taskyard.execution.runner import install_soft_limit_signal
+from taskyard.execution.soft_limit import install_soft_limit_signal
 from taskyard.pool.frames import PIECE, pack_frame
 from taskyard.pool.lane import Lane
 
@@ -39,7 +39,7 @@ class SerialLane(Lane):
 
     def install_signals(self) -> None:
         """SIGUSR1 is a soft limit, SIGUSR2 asks for answers that wait for company."""
-        install_soft_limit_signal(self._runner, self.board.soft_target)
+        install_soft_limit_signal(self._runner.soft_limit, self.board.soft_target)
         signal.signal(signal.SIGUSR2, lambda number, frame: self._flush_from_signal())
 
     def serve(self) -> None:
