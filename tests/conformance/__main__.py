@@ -15,7 +15,7 @@ from tests.conformance.arrangements import ARRANGEMENTS, Arrangement, Servers
 from tests.conformance.run import Outcome, fast_tests, judge, run, write_expected
 
 #: Arrangements at the same time, each with brokers of its own: Celery's tests mostly wait.
-JOBS = 2
+JOBS = 4
 #: What the tests and workers print, a directory for each run.
 LOGS = Path(__file__).parent.parent.parent / "build" / "conformance"
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("arrangements", nargs="*", metavar="ARRANGEMENT", help=", ".join(ARRANGEMENTS))
     parser.add_argument("--file", action="append", default=[], help="only files whose path contains this")
     parser.add_argument("-k", help="only tests that match pytest's expression")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="arrangements at the same time (default: 2)")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"arrangements at a time (default: {JOBS})")
     parser.add_argument("--fast", action="store_true", help="only what fast.txt names")
     parser.add_argument("--accept", action="store_true", help="write what fails now to expected/")
     parser.add_argument("--failing", type=Path, help="write what fails to this file, with reasons")

@@ -30,6 +30,9 @@ if os.environ.get("CONFORMANCE_CLIENT") == "taskyard":
 
     as_celery.install()
 
+#: What a test says of its own time is multiplied by this: of a run in a worker with one process it says that
+#: it may take 20 s, and there are 20 s of sleeping tasks in it.
+_PATIENCE = 2
 _RANKS = ("passed", "xfailed", "skipped", "xpassed", "failed")
 
 
@@ -146,6 +149,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker in item.iter_markers("flaky"):
             # Celery's up to five runs of a test hide what is flaky, and make each failure slow.
             marker.kwargs["reruns"] = 0  # type: ignore[index]
+        limit = item.get_closest_marker("timeout")
+        if limit is not None and limit.args:
+            item.add_marker(pytest.mark.timeout(_PATIENCE * limit.args[0]), append=False)
         wanted = chosen is None or item.nodeid in chosen
         excluded = any(_matches(item.nodeid, pattern) for pattern in patterns)
         (kept if wanted and not excluded else dropped).append((item, excluded))
