@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskyard.broker.leases import LeaseRules
 from taskyard.broker.redis import lease
 from taskyard.errors import ImproperlyConfigured
 from tests.integration.broker.conftest import Connect
@@ -104,6 +105,36 @@ def test_a_live_worker_keeps_its_messages(connect: Connect, store: Any) -> None:
         until(connection, lambda silent=silent: store.zscore("taskyard:workers", worker) > silent + 9)  # type: ignore[misc]
     assert other.messages == []
     assert store.hlen("unacked") == 1
+
+
+@pytest.mark.parametrize("hung_up", [True, False])
+def test_who_is_silent_and_has_hung_up_is_lost_before_the_lease_has_ended(
+    connect: Connect, store: Any, monkeypatch: pytest.MonkeyPatch, hung_up: bool
+) -> None:
+    monkeypatch.setattr(LeaseRules, "quiet", 1.0)  # the others have waited for it to connect again
+    connection = connect(lease_seconds=300)
+    send(connection, "q", ["a"])
+    Reader(connection, "q").read(1)
+    session = connection.transport.session
+    if hung_up:
+        session.pipe.close()  # as the kernel does for a process that was killed
+    store.zadd("taskyard:workers", {session.worker: time.time() - 20})
+    other = Reader(connect(lease_seconds=300), "q", ack=True)
+
+    def has_it() -> bool:
+        other.connection.transport.lease._beat_at = 0
+        return bool(other.messages)
+
+    if hung_up:
+        until(other.connection, has_it)
+        assert other.messages[0].headers["x-delivery-count"] == 1
+        until(other.connection, lambda: store.zcard("taskyard:workers") == 1)
+    else:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert not has_it()
+            drain(other.connection, 0.2)
+        assert store.hlen("unacked") == 1
 
 
 def test_renewal_keeps_stock_kombu_from_restoring(connect: Connect, store: Any) -> None:

@@ -36,6 +36,11 @@ class LeaseRules:
         return min(BEAT_SECONDS, self.seconds / 3)
 
     @property
+    def quiet(self) -> float:
+        """Seconds of silence after which others look whether the worker's connection is still there."""
+        return 2 * self.beat
+
+    @property
     def renewal(self) -> float:
         """Seconds between renewals of the scores that kombu's visibility timeout looks at."""
         return min(60.0, self.visibility_timeout / 3)

@@ -1,8 +1,9 @@
 """What keeps taken messages safe: the beat of this worker, the search for lost ones, and the schedules.
 
 A worker beats at least every five seconds. Whoever has been silent for ``lease_seconds`` is taken for lost by
-any other, and its messages go back to the heads of their queues with one more delivery counted. Consumers
-without a lease (stock kombu) are under kombu's visibility timeout, as they are among themselves.
+any other, and its messages go back to the heads of their queues with one more delivery counted; who is silent
+and has hung up (hangup.py) is lost after two beats. Consumers without a lease (stock kombu) are under kombu's
+visibility timeout, as they are among themselves.
 """
 
 import logging
@@ -25,6 +26,7 @@ from taskyard.broker.envelope import (
     wrapped,
 )
 from taskyard.broker.leases import LeaseRules
+from taskyard.broker.redis.hangup import Hangups
 from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.pipe import as_exception
 from taskyard.broker.redis.resp import ErrorReply
@@ -64,6 +66,7 @@ class Lease:
         self.rules = rules
         self._routes = routes
         self._queues: list[str] = []
+        self._hangups = Hangups(session, rules.quiet)
         now = monotonic()
         self._beat_at = now
         self._renew_at = now + rules.renewal
@@ -110,19 +113,24 @@ class Lease:
             self._beaten,
             session.scripts.beat,
             [session.names.workers, session.lease, session.names.unacked_index],
-            [session.worker.encode(), b"1" if renew else b"0"],
+            [session.worker.encode(), b"1" if renew else b"0", b"%.3f" % self.rules.quiet],
         )
 
     def _beaten(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
-        known, self.session.crowd = reply
+        known, self.session.crowd, silent = reply
         if not known and self._introduced:
             logger.warning(
                 "this worker was silent for over %g s and taken for lost: what it held is delivered again",
                 self.rules.seconds,
             )
         self._introduced = True
+        if silent:
+            self._hangups.look(silent, self._reclaim_soon)
+
+    def _reclaim_soon(self) -> None:
+        self._reclaim_at = monotonic()
 
     def _reclaim(self) -> None:
         if self._reclaiming:
@@ -166,7 +174,7 @@ class Lease:
         if isinstance(reply, ErrorReply):
             raise as_exception(reply)
         if reply:
-            self._reclaim_at = monotonic()  # there may be more, and the books of the lost are to be closed
+            self._reclaim_soon()  # there may be more, and the books of the lost are to be closed
             self.session.wake()
             logger.warning("%d message(s) of lost consumers were put back", reply)
 

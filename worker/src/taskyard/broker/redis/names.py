@@ -17,6 +17,12 @@ STEPS: Final = (0, 3, 6, 9)
 BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
 
 
+def connection_of(worker: bytes) -> bytes | None:
+    """The number of a worker's connection at the server, which ends its name; None where it is not known."""
+    _, colon, number = worker.rpartition(b":")
+    return number if colon and number.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Key names under one prefix, as bytes ready for the wire."""

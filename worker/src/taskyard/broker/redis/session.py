@@ -32,7 +32,6 @@ class Session:
     def __init__(self, connection: Any, names: Names, *, worker_id: str | None, tracking: bool) -> None:
         self.names = names
         self.worker = f"{worker_id or f'{socket.gethostname()}-{os.getpid()}'}.{os.urandom(6).hex()}"
-        self.lease = names.lease(self.worker)
         self.lost = 0
         self.crowd = 1
         """About how many workers there are: the more, the less often each one has to look."""
@@ -59,7 +58,12 @@ class Session:
         replies: list[Any] = []
         for name in Scripts.__slots__:
             self.pipe.call(replies.append, b"SCRIPT", b"LOAD", getattr(self.scripts, name).source)
+        self.pipe.call(replies.append, b"CLIENT", b"ID")
         self.pipe.wait()
+        number = replies.pop()
+        if isinstance(number, int):
+            self.worker += f":{number}"
+        self.lease = self.names.lease(self.worker)
         for reply in replies:
             if isinstance(reply, ErrorReply):
                 raise as_exception(reply)

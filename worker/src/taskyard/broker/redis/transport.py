@@ -26,7 +26,8 @@ HOUSEKEEPING_SECONDS = 1.0
 class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """Redis on kombu's own keys, without kombu's holes.
 
-    Transport options, beside kombu's: ``lease_seconds`` (30) is how long a silent worker keeps its messages,
+    Transport options, beside kombu's: ``lease_seconds`` (30) is how long a silent worker keeps its messages
+    (ten at most if its connection is closed, and the server tells so),
     ``worker_id`` begins the name of its lease, ``dead_letters`` maps queues to ``{"queue", "maxDeliveries"}``
     (see ``envelope.dead_letters``), ``still_running`` is a callable that returns the delivery tags a worker
     still works on after its connection broke (all else is given back at once), ``wake_up`` is ``"tracking"``
