@@ -69,15 +69,17 @@ class PlainConnection:
             place = f"{where.host}:{where.port}"
             raise RedisConnectionError(f"cannot connect to Redis at {place}: {_reason(error)}") from error
 
-    def wait_in_kernel(self) -> None:
+    def wait_in_kernel(self) -> bool:
         """Let the kernel watch the time of each wait, which is one call then instead of two; it ends with
-        BlockingIOError.  Sockets that wait otherwise (gevent's, eventlet's) stay as they are.
+        BlockingIOError.  Sockets that wait otherwise (gevent's, eventlet's) stay as they are: False.
         """
-        if type(self._sock).__module__ == "socket":
-            span = pack_struct("ll", int(self._timeout), 0)
-            self._sock.settimeout(None)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)
+        if type(self._sock).__module__ != "socket":
+            return False
+        span = pack_struct("ll", int(self._timeout), 0)
+        self._sock.settimeout(None)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)
+        return True
 
     def _request(self, *command: bytes) -> None:
         self._sock.sendall(pack(*command))
