@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from taskyard import App
+from taskyard.broker.redis.line import RedisLine
+from taskyard.broker.redis.plain import Address
+
+
+class SlowServer:
+    """Answers each command with an integer, so many seconds later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            while connection.recv(4096):
+                time.sleep(self._seconds)
+                connection.sendall(b":1\r\n")
+
+    def close(self) -> None:
+        self._thread.join(10)
+        self._listener.close()
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowServer]:
+    server = SlowServer(0.003)
+    yield server
+    server.close()
+
+
+def test_a_reply_that_takes_long_is_looked_for_ever_less_and_then_waited_for(slow: SlowServer) -> None:
+    settings = App("line", broker="memory://", set_as_current=False).conf
+    url = f"redis://127.0.0.1:{slow.port}"
+    address = Address.of(url)
+    assert address is not None
+    line = RedisLine(settings, url, address)
+    try:
+        assert line._looks > 0
+        seen = []
+        for _ in range(200):
+            line.request([b"PING\r\n"])
+            seen.append(line._looks)
+            if not line._looks:
+                break
+        assert seen[-1] == 0
+        time.sleep(0.01)
+        line.request([b"PING\r\n"])  # the first one of another burst
+        assert line._looks == line._most
+    finally:
+        line.close()
