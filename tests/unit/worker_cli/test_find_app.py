@@ -47,6 +47,14 @@ def test_an_app_is_found_by_all_the_names_that_celery_takes(
     assert find_app(name).main == "found"
 
 
+def test_another_program_in_a_package_is_left_alone_where_its_celery_has_the_app(place: Path) -> None:
+    (place / "shop").mkdir()
+    (place / "shop/__init__.py").touch()
+    (place / "shop/app.py").write_text("raise SystemExit('the web server would start')\n")
+    (place / "shop/celery.py").write_text(APP.format(name="celery"))
+    assert find_app("shop").main == "found"
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
