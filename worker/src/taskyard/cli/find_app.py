@@ -74,13 +74,12 @@ def _app_at(name: str) -> App:
     place = place.removesuffix(".py")
     with _explained(name, place):
         found: Any = importlib.import_module(place) if attribute else load(place)
-        within = app_in(found) if isinstance(found, ModuleType) and not attribute else None
-    if within is not None:
-        return within
-    if isinstance(found, ModuleType) and not attribute:
-        raise ImproperlyConfigured(
-            f"-A {name}: there is no taskyard.App in the module; name it as {name}:attribute"
-        )
+        if isinstance(found, ModuleType) and not attribute:
+            found = app_in(found)
+            if found is None:
+                raise ImproperlyConfigured(
+                    f"there is no taskyard.App in the module; name it as {name}:attribute"
+                )
     for part in attribute.split(".") if attribute else ():
         found = getattr(found, part, None)
     if not isinstance(found, App):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard import signals
 from taskyard.errors import Ignore, NotRegistered, Postpone, Reject, Retry
 from taskyard.execution import lines
-from taskyard.execution.exception_info import ExceptionInfo
+from taskyard.execution.exception_info import ExceptionInfo, tell_of_failure
 from taskyard.execution.followers import call_errbacks
 from taskyard.execution.job import ACK, POSTPONED, REJECT, REQUEUE, Job, Outcome
 from taskyard.message.saferepr import safe_repr
@@ -126,16 +126,7 @@ class Conclusions:
         results: Results = self._recorder.failed(job, task, request, error, einfo.traceback)
         if request.embed:
             call_errbacks(self._app, request, error, einfo.traceback)
-        if signals.task_failure:
-            signals.task_failure.send(
-                sender=task,
-                task_id=job.id,
-                exception=error,
-                args=request.args,
-                kwargs=request.kwargs,
-                traceback=einfo.tb,
-                einfo=einfo,
-            )
+        tell_of_failure(task, job.id, request, error, einfo)
         return results
 
     def not_registered(self, job: Job, request: Request) -> Outcome:

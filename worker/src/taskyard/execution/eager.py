@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard import signals
 from taskyard.context import Context, current_worker_request, enter, leave
 from taskyard.errors import Ignore, Reject, Retry, TaskPredicate
-from taskyard.execution.exception_info import ExceptionInfo
+from taskyard.execution.exception_info import ExceptionInfo, tell_of_failure
 from taskyard.execution.followers import call_errbacks
 from taskyard.message.codec import content_types, dumps, loads
 from taskyard.message.identity import new_id
@@ -198,16 +198,7 @@ class _Run:
         if request.errbacks:
             call_errbacks(task.app, request, error, einfo.traceback)
         task.on_failure(error, str(request.id), request.args, request.kwargs, einfo)
-        if signals.task_failure:
-            signals.task_failure.send(
-                sender=task,
-                task_id=request.id,
-                exception=error,
-                args=request.args,
-                kwargs=request.kwargs,
-                traceback=einfo.tb,
-                einfo=einfo,
-            )
+        tell_of_failure(task, request.id, request, error, einfo)
         return FAILURE, error, einfo
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import traceback as traceback_module
 from os.path import dirname
 from types import TracebackType
+from typing import Any
+
+from taskyard import signals
 
 #: Frames of the code that runs tasks are of no interest to the task's author.
 _OWN_FOLDER = dirname(__file__)
@@ -41,3 +44,19 @@ def task_frames(error: BaseException) -> TracebackType | None:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
         frames = frames.tb_next
     return frames
+
+
+def tell_of_failure(
+    task: Any, task_id: Any, request: Any, error: BaseException, einfo: ExceptionInfo
+) -> None:
+    """Send task_failure, if anybody listens."""
+    if signals.task_failure:
+        signals.task_failure.send(
+            sender=task,
+            task_id=task_id,
+            exception=error,
+            args=request.args,
+            kwargs=request.kwargs,
+            traceback=einfo.tb,
+            einfo=einfo,
+        )

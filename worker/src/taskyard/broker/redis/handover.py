@@ -13,8 +13,7 @@ from typing import Any
 from taskyard.broker.envelope import Envelope, UnreadableMessageError, dumps, mark_redelivered, parse
 from taskyard.broker.held import Held
 from taskyard.broker.redis.intake import split_record
-from taskyard.broker.redis.pipe import as_exception
-from taskyard.broker.redis.resp import ErrorReply
+from taskyard.broker.redis.pipe import check
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import Move, Settlements
 
@@ -75,8 +74,7 @@ def _succeed_one(session: Session, worker: str, running: Collection[str], list_o
     pipe.call_script(replies.append, session.scripts.leave, [names.workers, lease], [worker.encode()])
     pipe.wait()
     for reply in replies:
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
     return adopted
 
 

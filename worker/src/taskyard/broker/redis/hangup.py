@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from taskyard.broker.redis.names import connection_of
-from taskyard.broker.redis.pipe import as_exception
+from taskyard.broker.redis.pipe import check
 from taskyard.broker.redis.resp import ErrorReply
 from taskyard.broker.redis.session import Session
 
@@ -51,15 +51,10 @@ class Hangups:
         gone = [worker for number, worker in asked.items() if number not in known]
         if gone:
             operands = [each for worker in gone for each in (b"0", worker)]
-            self._session.pipe.call(_check, b"ZADD", self._session.names.workers, b"XX", *operands)
+            self._session.pipe.call(check, b"ZADD", self._session.names.workers, b"XX", *operands)
             on_gone()
 
 
 def _number(line: bytes) -> bytes:
     """Of a line as `id=17 addr=...`."""
     return line.partition(b" ")[0].removeprefix(b"id=")
-
-
-def _check(reply: Any) -> None:
-    if isinstance(reply, ErrorReply):
-        raise as_exception(reply)

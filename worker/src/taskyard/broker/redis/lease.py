@@ -28,8 +28,7 @@ from taskyard.broker.envelope import (
 from taskyard.broker.leases import LeaseRules
 from taskyard.broker.redis.hangup import Hangups
 from taskyard.broker.redis.intake import split_record
-from taskyard.broker.redis.pipe import as_exception
-from taskyard.broker.redis.resp import ErrorReply
+from taskyard.broker.redis.pipe import check
 from taskyard.broker.redis.session import Session
 
 logger = logging.getLogger(__name__)
@@ -117,8 +116,7 @@ class Lease:
         )
 
     def _beaten(self, reply: Any) -> None:
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
         known, self.session.crowd, silent = reply
         if not known and self._introduced:
             logger.warning(
@@ -149,8 +147,7 @@ class Lease:
 
     def _orphans(self, reply: Any) -> None:
         self._reclaiming = False
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
         if not reply:
             return
         names = self.session.names
@@ -171,8 +168,7 @@ class Lease:
         )
 
     def _reclaimed(self, reply: Any) -> None:
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
         if reply:
             self._reclaim_soon()  # there may be more, and the books of the lost are to be closed
             self.session.wake()
@@ -227,8 +223,7 @@ class Lease:
 
     def _moved_due(self, reply: Any) -> None:
         self._scheduling = False
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
         moved, milliseconds = reply
         if moved:
             self.session.wake()

@@ -32,6 +32,12 @@ def as_exception(error: ErrorReply) -> Exception:
     return ReplyError(str(error))
 
 
+def check(reply: Any) -> None:
+    """Raise what an error reply says; any other is as it should be."""
+    if isinstance(reply, ErrorReply):
+        raise as_exception(reply)
+
+
 class Pipe:
     """Sends commands without waiting and calls back with each reply; errors of the connection are raised.
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from taskyard.broker.redis.errors import RedisConnectionError
 from taskyard.broker.redis.names import Names
-from taskyard.broker.redis.pipe import OnReply, Pipe, as_exception
+from taskyard.broker.redis.pipe import OnReply, Pipe, as_exception, check
 from taskyard.broker.redis.resp import ErrorReply, Push
 from taskyard.broker.redis.scripts import Scripts, scripts
 
@@ -65,8 +65,7 @@ class Session:
             self.worker += f":{number}"
         self.lease = self.names.lease(self.worker)
         for reply in replies:
-            if isinstance(reply, ErrorReply):
-                raise as_exception(reply)
+            check(reply)
         self.tracking = tracking and self._track()
 
     def _version(self) -> tuple[int, ...] | None:
@@ -124,7 +123,7 @@ class Session:
     def watch(self, on_reply: OnReply, keys: Iterable[bytes]) -> None:
         """Be told once when one of the keys changes; the reply is how many of them exist already."""
         if self.tracking:
-            self.pipe.call(_ignore, b"CLIENT", b"CACHING", b"YES")
+            self.pipe.call(check, b"CLIENT", b"CACHING", b"YES")
         self.pipe.call(on_reply, b"EXISTS", *keys)
 
     def settle(self, calls: list[tuple[list[bytes], list[bytes]]]) -> None:
@@ -139,8 +138,7 @@ class Session:
         self.wake()
 
     def _settled(self, reply: Any) -> None:
-        if isinstance(reply, ErrorReply):
-            raise as_exception(reply)
+        check(reply)
         if reply:
             self.lost += reply
             logger.warning(
@@ -205,8 +203,3 @@ class Session:
     def usable(self) -> bool:
         """Whether commands can still be sent."""
         return self.error is None and not self.pipe.closed and not self.inherited
-
-
-def _ignore(reply: Any) -> None:
-    if isinstance(reply, ErrorReply):
-        raise as_exception(reply)
