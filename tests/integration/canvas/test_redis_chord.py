@@ -19,6 +19,7 @@ from taskyard.result.chord_parts import Brought
 from taskyard.result.meta import encode_meta
 from taskyard.result.redis_chord import RedisChords
 from taskyard.result.redis_store import RedisStore
+from taskyard.result.store import Batch
 
 pytestmark = pytest.mark.redis
 
@@ -95,7 +96,8 @@ class Parent:
         part = fan.backend.chord_part(fan.request(index), "SUCCESS", index)
         brought = Brought(part, "add", {"id": part.task_id, "root_id": "root"}, {}, {})
         meta = encode_meta(part.task_id, "SUCCESS", index)
-        self.store.put([(part.task_id, meta)], lambda: self.settled.append(index), 0, brought)
+
+        self.store.put(Batch([(part.task_id, meta)], lambda: self.settled.append(index), 0, brought))
 
     def answers(self) -> None:
         """All there are."""

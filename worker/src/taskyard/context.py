@@ -98,7 +98,7 @@ class Request:
         self.is_eager = is_eager
         self.children: list[Any] = []
 
-    #: What the result store knows a late worker by (ResultStore.put), where the worker's parent says it.
+    #: What the result store knows a late worker by (result/store.py), where the worker's parent says it.
     fence = 0
     #: What was current before this request: the stack is a linked list.
     below: tuple[Task[..., Any] | None, Request] | None = None

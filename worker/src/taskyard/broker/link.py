@@ -18,6 +18,8 @@ from taskyard.broker.topology import declare_queue
 if TYPE_CHECKING:
     from kombu import Connection
 
+    from taskyard.broker.redis.joint import JointCalls
+
 
 OnDelivery = Callable[[Delivery], None]
 
@@ -120,6 +122,12 @@ class Link(ABC):
     @abstractmethod
     def _delivery(self, queue: str, raw: Any) -> Delivery:
         """The transport's own message object as a Delivery."""
+
+    def joint_calls(self, url: str, work: bytes) -> JointCalls | None:
+        """Calls that run a script on the Redis of a URL and acknowledge, both in one; None where that cannot
+        be: it is another server than the broker, or the connection is not the link's own.
+        """
+        return None
 
     def ready_to_settle(self) -> None:  # noqa: B027  most brokers need nothing
         """Make settling possible before (or without) consuming, for deliveries kept from an earlier link."""

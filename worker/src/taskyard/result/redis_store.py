@@ -1,4 +1,6 @@
-"""The worker's results in Redis: many in one call, with what chords are told, never a wait."""
+"""The worker's results in Redis, by a connection of their own: many in one call, with what chords are told,
+never a wait.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from taskyard.result.opening import global_prefix
 from taskyard.settings.effective import seconds
 
 if TYPE_CHECKING:
-    from taskyard.result.store import Batch, Complete, Result
+    from taskyard.broker.link import Link
+    from taskyard.result.store import Batch, Complete
     from taskyard.settings import Settings
 
 logger = logging.getLogger("taskyard.result.store")
 
 #: The most results in one call of the script.
-_RESULTS_A_CALL = 200
+RESULTS_A_CALL = 200
 #: Seconds without an answer after which the connection counts as lost.
 _ANSWER_SECONDS = 15.0
 _LONGEST_PAUSE = 10.0
@@ -51,13 +54,13 @@ class RedisStore:
         self._prefix = (prefix + TASK_KEY_PREFIX).encode()
         failures = settings.result_failure_expires
         life = settings.result_expires_seconds()
-        self._lives = [b"%d" % life, b"%d" % (life if failures is None else seconds(failures))]
+        self.lives = [b"%d" % life, b"%d" % (life if failures is None else seconds(failures))]
         self._waiting: deque[Batch] = deque()
         self._sent: deque[_Sent] = deque()
         self._parts: PartCalls | None = None
         self.complete: Complete | None = None
         self._pipe: Any = None
-        self._script = _load_script()
+        self.script = _load_script()
         self._pause = 0.0
         self._retry: Any = None
         self._watchdog = loop.call_repeatedly(1.0, self._check)
@@ -67,15 +70,20 @@ class RedisStore:
         """Batches that are not stored yet."""
         return len(self._waiting) + sum(len(sent.batches) for sent in self._sent)
 
-    def put(
-        self,
-        results: list[Result],
-        stored: Callable[[], None],
-        fence: int = 0,
-        brought: Brought | None = None,
-    ) -> None:
+    @property
+    def away(self) -> bool:
+        """Whether the store is not available, as far as is known."""
+        return self._retry is not None
+
+    def put(self, batch: Batch) -> None:
         """Store with the others of this turn."""
-        self._waiting.append((results, stored, fence, brought))
+        self._waiting.append(batch)
+
+    def link_open(self, link: Link) -> None:
+        """Results go by a connection of their own."""
+
+    def link_lost(self) -> None:
+        """They went by a connection of their own."""
 
     def flush(self) -> None:
         """Send what was put in this turn."""
@@ -92,31 +100,36 @@ class RedisStore:
 
     def _connect(self) -> None:
         from taskyard.broker.redis.pipe import Pipe
+        from taskyard.result.redis_plain import connection_to
 
-        self._pipe = Pipe(_connection(self._url, self._settings), lambda push: None)
+        self._pipe = Pipe(connection_to(self._url, self._settings), lambda push: None)
         self._loop.add_reader(self._pipe.fileno(), self._readable)
         self._pause = 0.0
 
     def _send_one_call(self) -> None:
         keys: list[bytes] = []
-        arguments = list(self._lives)
+        arguments = list(self.lives)
         sent = _Sent()
         chords: dict[str, list[Brought]] = {}
-        while self._waiting and len(sent.batches) < _RESULTS_A_CALL and len(keys) < _RESULTS_A_CALL:
+        while self._waiting and len(sent.batches) < RESULTS_A_CALL and len(keys) < RESULTS_A_CALL:
             batch = self._waiting.popleft()
             sent.batches.append(batch)
-            fence = b"%d" % batch[2]
-            for task_id, meta in batch[0]:
-                keys.append(self._prefix + task_id.encode())
-                arguments += (meta, fence)
-            if batch[3] is not None:
-                chords.setdefault(batch[3].part.group_id, []).append(batch[3])
+            self.pack(batch, keys, arguments)
+            if batch.brought is not None:
+                chords.setdefault(batch.brought.part.group_id, []).append(batch.brought)
         self._sent.append(sent)
         if keys:
             sent.unanswered += 1
-            self._pipe.call_script(partial(self._answered, sent), self._script, keys, arguments)
+            self._pipe.call_script(partial(self._answered, sent), self.script, keys, arguments)
         if chords:
             self._tell_chords(sent, chords)
+
+    def pack(self, batch: Batch, keys: list[bytes], arguments: list[bytes]) -> None:
+        """Add the script's keys and arguments for the results; before these arguments come `lives`."""
+        fence = b"%d" % batch.fence
+        for task_id, meta in batch.results:
+            keys.append(self._prefix + task_id.encode())
+            arguments += (meta, fence)
 
     def _tell_chords(self, sent: _Sent, chords: dict[str, list[Brought]]) -> None:
         """After their results, so that whoever gets the body finds these."""
@@ -141,17 +154,17 @@ class RedisStore:
         if sent.unanswered:
             return
         self._sent.remove(sent)
-        for _, stored, _, brought in sent.batches:
-            if brought is None or brought.part.group_id not in sent.complete:
-                stored()
+        for batch in sent.batches:
+            if batch.brought is None or batch.brought.part.group_id not in sent.complete:
+                batch.stored()
         self._complete(sent)
 
     def _complete(self, sent: _Sent) -> None:
         """Have the bodies sent of chords that are complete; only then their last parts are settled."""
         for group_id, token in sent.complete.items():
-            last = [batch for batch in sent.batches if batch[3] and batch[3].part.group_id == group_id]
-            callbacks = [batch[1] for batch in last]
-            brought = last[-1][3]
+            last = [each for each in sent.batches if each.brought and each.brought.part.group_id == group_id]
+            callbacks = [batch.stored for batch in last]
+            brought = last[-1].brought
             assert brought is not None
             if self.complete is None:
                 _call_all(callbacks)
@@ -192,7 +205,7 @@ class RedisStore:
         """What was not answered waits again, and may have been done before."""
         self._complete(sent)
         for batch in reversed(sent.batches):
-            brought = batch[3]
+            brought = batch.brought
             if brought is not None:
                 if brought.part.group_id in sent.complete:
                     continue
@@ -210,26 +223,6 @@ class RedisStore:
             self._loop.remove(self._pipe.fileno())
             self._pipe.close()
             self._pipe = None
-
-
-#: Settings that make a connection more than a socket with a password.
-BEYOND_PLAIN = (
-    "redis_backend_use_ssl", "redis_backend_credential_provider", "redis_client_name", "redis_db",
-    "redis_host", "redis_port", "redis_username", "redis_password", "redis_socket_keepalive",
-)  # fmt: skip
-
-
-def _connection(url: str, settings: Settings) -> Any:
-    """An unconnected connection to the store: our own where a plain one will do, else redis-py's."""
-    from taskyard.broker.redis.plain import Address, PlainConnection
-
-    address = None if any(settings[name] for name in BEYOND_PLAIN) else Address.of(url)
-    if address is not None:
-        return PlainConnection(address, connect_timeout=4, timeout=10)
-    from taskyard.result.redis_connection import connection_pool
-
-    pool = connection_pool(url, settings, socket_connect_timeout=4, socket_timeout=10)
-    return pool.make_connection()
 
 
 def _call_all(callbacks: list[Callable[[], None]]) -> None:

@@ -7,18 +7,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from taskyard.result.opening import OF_REDIS, refuse_unusable, scheme_of
 
 if TYPE_CHECKING:
+    from taskyard.broker.delivery import Delivery
+    from taskyard.broker.link import Link
     from taskyard.result.chord_parts import Brought
     from taskyard.settings import Settings
 
 #: (task id, JSON)
 Result = tuple[str, bytes]
-#: Results, what to call when they are stored, their fence, and the part of a chord that comes with them.
-Batch = tuple[list[Result], Callable[[], None], int, "Brought | None"]
 #: Sends the body of a chord whose last part was brought, then calls back.
 Complete = Callable[["Brought", str, Callable[[], None]], None]
+
+
+class Batch(msgspec.Struct, eq=False):
+    """Results of one task, and what depends on their being stored."""
+
+    results: list[Result]
+    #: Called when they are stored and the chord is told.
+    stored: Callable[[], None]
+    #: Which try they are of (in 10^13) and when its message came (unix milliseconds), negative for one that
+    #: came again: they do not take the place of what a later delivery has stored.  0 is for no fence.
+    fence: int = 0
+    #: The part of a chord that comes with them.
+    brought: Brought | None = None
+    #: The message, if all that `stored` does is to acknowledge it: then that may be done in the same call.
+    delivery: Delivery | None = None
 
 
 class ResultStore(Protocol):
@@ -27,22 +44,17 @@ class ResultStore(Protocol):
     #: Given by the worker.
     complete: Complete | None
 
-    def put(
-        self,
-        results: list[Result],
-        stored: Callable[[], None],
-        fence: int = 0,
-        brought: Brought | None = None,
-    ) -> None:
-        """Store them, tell the chord, then call back; kept and tried again while the store is away.
-
-        `fence` says which try they are of (in 10^13) and when its message came (unix milliseconds), negative
-        for one that came again: they do not take the place of what a later delivery has stored. 0 is for no
-        fence.
-        """
+    def put(self, batch: Batch) -> None:
+        """Store the results, tell the chord, then call back; kept and tried again while the store is away."""
 
     def flush(self) -> None:
         """Send what was put in this turn."""
+
+    def link_open(self, link: Link) -> None:
+        """Results may go by the connection to the broker from now on."""
+
+    def link_lost(self) -> None:
+        """They may not; what was sent by it is not known to be stored."""
 
     @property
     def pending(self) -> int:
@@ -58,18 +70,18 @@ class NoStore:
     pending = 0
     complete: Complete | None = None
 
-    def put(
-        self,
-        results: list[Result],
-        stored: Callable[[], None],
-        fence: int = 0,
-        brought: Brought | None = None,
-    ) -> None:
+    def put(self, batch: Batch) -> None:
         """Nothing to keep."""
-        stored()
+        batch.stored()
 
     def flush(self) -> None:
         """Nothing to send."""
+
+    def link_open(self, link: Link) -> None:
+        """Nothing to send by it."""
+
+    def link_lost(self) -> None:
+        """Nothing was sent by it."""
 
     def close(self) -> None:
         """Nothing to close."""
@@ -83,6 +95,12 @@ def open_store(settings: Settings, loop: Any) -> ResultStore:
     refuse_unusable(url, settings)
     if not stored_by_parent(settings):
         return NoStore()
+    from taskyard.result.redis_plain import plain_address
+
+    if plain_address(url, settings) is not None:
+        from taskyard.result.joint_store import JointStore
+
+        return JointStore(url, settings, loop)
     from taskyard.result.redis_store import RedisStore
 
     return RedisStore(url, settings, loop)

@@ -51,7 +51,7 @@ class Verdict:
     content_encoding: str | None
     properties: dict[str, Any]
     delivery_info: dict[str, Any]
-    #: As ResultStore.put has it.
+    #: As Batch of store.py has it.
     fence: int = 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from taskyard.broker.redis.errors import RedisConnectionError, RedisTimeoutError, ReplyError
 from taskyard.broker.redis.plain import Address, PlainConnection
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, ProtocolError, Push, RespReader, pack
-from taskyard.result.redis_store import BEYOND_PLAIN
+from taskyard.result.redis_plain import plain_address
 
 if TYPE_CHECKING:
     from taskyard.result.backends.redis import RedisBackend
@@ -231,11 +231,9 @@ def _plain_address(backend: RedisBackend) -> Address | None:
     from taskyard.result.backends.redis import RedisBackend
 
     conf = backend.app.conf
-    if type(backend) is not RedisBackend or any(
-        conf[name] for name in (*BEYOND_PLAIN, "redis_max_connections")
-    ):
+    if type(backend) is not RedisBackend or conf.redis_max_connections:
         return None
-    return Address.of(backend.url or "")
+    return plain_address(backend.url or "", conf)
 
 
 def _parts(keys: list[bytes]) -> Iterator[list[bytes]]:

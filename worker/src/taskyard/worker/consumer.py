@@ -172,7 +172,7 @@ class Consumer(Holdings):
     def on_outcomes(self, outcomes: list[Outcome]) -> None:
         """Jobs have ended."""
         self.progress_at = monotonic()
-        state, settle = self._state, self.endings.settle
+        state, settle, done = self._state, self.endings.settle, self.endings.done
         for outcome in outcomes:
             if outcome.disposition == PROGRESS:
                 begun = self.running.get(outcome.seq)
@@ -186,11 +186,9 @@ class Consumer(Holdings):
                 self.observer.ended(held, outcome)
             action: Any
             if outcome.disposition == ACK:
-                if not outcome.results and outcome.part is None:
-                    self._doubles.acknowledge(held)
-                    continue
-                action = partial(self._doubles.acknowledge, held)
-            elif outcome.disposition == REQUEUE:
+                done(outcome.results, held, outcome.part)
+                continue
+            if outcome.disposition == REQUEUE:
                 action = partial(self._give_back, held, "requeue")
             elif outcome.disposition == REJECT:
                 action = partial(self._give_back, held, "reject", outcome.reason or outcome.state)
@@ -278,9 +276,15 @@ class Consumer(Holdings):
         self._closing = True
         self.on_returned(self._pool.take_back())
 
-    # -- a connection is lost
+    # -- connections come and go
+    def on_link_open(self, link: Link) -> None:
+        """What stayed ours is settled by the new link from now on."""
+        super().on_link_open(link)
+        self._settler.link_open(link)
+
     def on_link_lost(self, link: Link) -> None:
         """What has not begun will come again; what runs goes on, unless the settings say otherwise."""
         super().on_link_lost(link)
+        self._settler.link_lost()
         if self.intake.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
             cancel_running(self, self._pool, link)

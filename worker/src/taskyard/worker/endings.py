@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.errors import Retry, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from taskyard.result.meta import encode_meta
 from taskyard.result.states import FAILURE, RETRY, REVOKED
-from taskyard.result.store import stored_by_parent
+from taskyard.result.store import Batch, stored_by_parent
 from taskyard.result.store_thread import Verdict
 from taskyard.worker.assignment import brought_by
 
@@ -59,14 +59,24 @@ class Endings:
         action: Callable[[], None],
         held: Held | None = None,
         part: Part | None = None,
+        acknowledged: Delivery | None = None,
     ) -> None:
-        """Store the results, tell the chord, and only then act on the message."""
+        """Store the results, tell the chord, and only then act on the message: if all that this does is to
+        acknowledge it, in the same call where that can be.
+        """
         if not results and part is None:
             action()
             return
         fence = 0 if held is None else held.fence
         brought = brought_by(held, part) if held is not None and part is not None else None
-        self._settler.settle(results, self._counted(action, held), fence, brought)
+        self._settler.settle(Batch(results, self._counted(action, held), fence, brought, acknowledged))
+
+    def done(self, results: list[tuple[str, bytes]], held: Held, part: Part | None) -> None:
+        """Store the results, tell the chord and acknowledge the message."""
+        if not results and part is None:
+            self._doubles.acknowledge(held)
+            return
+        self.settle(results, partial(self._doubles.acknowledge, held), held, part, held.delivery)
 
     def _counted(self, action: Callable[[], None], held: Held | None) -> Callable[[], None]:
         """The action, which is outstanding until it is called."""
@@ -161,7 +171,7 @@ class Endings:
             self.conclude(delivery, envelope, REVOKED, error, action, held)
             return
         results = [(envelope.id, encode_meta(envelope.id, REVOKED, error))] if keeps else []
-        self.settle(results, action, held)
+        self.settle(results, action, held, acknowledged=delivery)
 
     def worn_out(self, delivery: Delivery, envelope: Envelope) -> None:
         """Delivered as often as its queue allows."""

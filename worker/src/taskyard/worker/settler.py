@@ -1,5 +1,5 @@
-"""Settling: results first, then the message; both in batches, within the turn of the loop in which they
-came.
+"""Settling: results first, then the message; in batches, within the turn of the loop in which they came, and
+both in one call where one Redis has both.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from taskyard.result.meta import encode_meta
+from taskyard.result.store import Batch
 
 if TYPE_CHECKING:
-    from taskyard.result.chord_parts import Brought
+    from taskyard.broker.link import Link
     from taskyard.result.store import Result, ResultStore
     from taskyard.result.store_thread import StoreThread, Verdict
 
@@ -24,18 +25,9 @@ class Settler:
         if thread is not None:
             store.complete = thread.complete
 
-    def settle(
-        self,
-        results: list[Result],
-        action: Callable[[], None],
-        fence: int = 0,
-        brought: Brought | None = None,
-    ) -> None:
-        """Store the results, if any, tell a chord, and only then act; `fence` as ResultStore.put has it."""
-        if results or brought is not None:
-            self._store.put(results, action, fence, brought)
-        else:
-            action()
+    def settle(self, batch: Batch) -> None:
+        """Store results, tell a chord, and only then do what is to follow."""
+        self._store.put(batch)
 
     def conclude(self, verdict: Verdict, action: Callable[[], None]) -> None:
         """Store what the worker itself decided about a task, tell chord and callbacks, and only then act."""
@@ -43,13 +35,21 @@ class Settler:
             self._thread.put(verdict, action)
         elif verdict.store:
             meta = encode_meta(verdict.task_id, verdict.state, verdict.error)
-            self._store.put([(verdict.task_id, meta)], action)
+            self._store.put(Batch([(verdict.task_id, meta)], action))
         else:
             action()
 
     def progress(self, results: list[Result], fence: int = 0) -> None:
         """Store an intermediate state."""
-        self._store.put(results, _nothing, fence)
+        self._store.put(Batch(results, _nothing, fence))
+
+    def link_open(self, link: Link) -> None:
+        """There is a connection to the broker, which may carry results too."""
+        self._store.link_open(link)
+
+    def link_lost(self) -> None:
+        """It is gone."""
+        self._store.link_lost()
 
     def flush(self) -> None:
         """Send the results of this turn."""

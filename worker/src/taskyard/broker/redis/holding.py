@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from binascii import a2b_base64
 from collections.abc import Collection, Mapping
 from time import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from taskyard.broker.redis.intake import Taken
     from taskyard.broker.redis.lease import Lease
     from taskyard.broker.redis.session import Session
+
+logger = logging.getLogger(__name__)
 
 _NOWHERE: Final[dict[str, Any]] = {}
 
@@ -61,6 +64,8 @@ class Holding(Burial, Link):
         self.qos = _Books()
         self._held = self.qos._delivered
         self._settlements = Settlements()
+        #: Tags that a joint call has acknowledged, while their deliveries are told so.
+        self.acknowledged: set[str] = set()
 
     # -- in
     def _take_up(self, taken: Taken) -> Delivery | None:
@@ -126,8 +131,15 @@ class Holding(Burial, Link):
 
     def ack(self, delivery: Delivery) -> None:
         """Sent with the others of this turn."""
-        self._held.pop(delivery.tag, None)
-        self._settlements.acks.append(delivery.tag.encode())
+        tag = delivery.tag
+        if self._held.pop(tag, None) is None:
+            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
+        elif tag not in self.acknowledged:
+            self._settlements.acks.append(tag.encode())
+
+    def holds(self, tag: str) -> bool:
+        """Whether a message is ours and not settled."""
+        return tag in self._held
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:  # type: ignore[override]
         """In one step with the acknowledgement."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from math import inf
 from time import monotonic
@@ -23,6 +24,7 @@ from taskyard.broker.redis import handover
 from taskyard.broker.redis.consuming import Consuming
 from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
 from taskyard.broker.redis.intake import Intake
+from taskyard.broker.redis.joint import JointCalls
 from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.names import OPTIONS, bindings
 from taskyard.broker.redis.pipe import LEAVE_SECONDS
@@ -123,6 +125,13 @@ class RedisLink(Consuming):
             self.declare(queue)
         else:
             self.session.fail(RedisConnectionError(f"queue {name_of(queue)!r} takes kombu's transport"))
+
+    def joint_calls(self, url: str, work: bytes) -> JointCalls | None:
+        """Calls of that script on the Redis of a URL, if it is the link's own server."""
+        there, here = Address.of(url), self.place.address
+        if there is None or replace(there, database=here.database) != here:
+            return None
+        return JointCalls(self, work, there.database)
 
     def request(self, *arguments: bytes) -> Any:
         """One command on the link's connection, and its reply."""

@@ -52,8 +52,24 @@ def scripts(*, flags: bool) -> Scripts:
     return Scripts(**{name: _load(name, flags) for name in Scripts.__slots__})
 
 
+def joint_script(work: bytes) -> Script:
+    """A script that does that work, the text of another script, and then acknowledges (joint.lua).
+
+    Without flags: a server that is out of memory refuses work that needs some.
+    """
+    functions = (
+        b"local function %s(KEYS, ARGV)\n%s\nend\n" % (name, source)
+        for name, source in ((b"work", work), (b"settle", _source("settle")))
+    )
+    return script_of(b"".join(functions) + _source("joint"))
+
+
+def _source(name: str) -> bytes:
+    return read_script(join(dirname(dirname(__file__)), "redis_scripts", f"{name}.lua"))
+
+
 def _load(name: str, flags: bool) -> Script:
-    source = read_script(join(dirname(dirname(__file__)), "redis_scripts", f"{name}.lua"))
+    source = _source(name)
     if flags:
         source = b"#!lua flags=allow-oom,allow-cross-slot-keys\n" + source
     return script_of(source)

@@ -64,6 +64,8 @@ class Session:
         if isinstance(number, int):
             self.worker += f":{number}"
         self.lease = self.names.lease(self.worker)
+        #: What ``settle.lua`` is told first.
+        self.settled_keys = [self.names.unacked, self.names.unacked_index, self.lease]
         for reply in replies:
             check(reply)
         self.tracking = tracking and self._track()
@@ -128,16 +130,16 @@ class Session:
 
     def settle(self, calls: list[tuple[list[bytes], list[bytes]]]) -> None:
         """Queue calls of ``settle.lua``."""
-        own = [self.names.unacked, self.names.unacked_index, self.lease]
         for keys, arguments in calls:
-            handler = self._moved if keys else self._settled
-            self.pipe.call_script(handler, self.scripts.settle, [*own, *keys], arguments)
+            handler = self._moved if keys else self.settled
+            self.pipe.call_script(handler, self.scripts.settle, [*self.settled_keys, *keys], arguments)
 
     def _moved(self, reply: Any) -> None:
-        self._settled(reply)
+        self.settled(reply)
         self.wake()
 
-    def _settled(self, reply: Any) -> None:
+    def settled(self, reply: Any) -> None:
+        """The answer of ``settle.lua``: how many leases were lost before."""
         check(reply)
         if reply:
             self.lost += reply
