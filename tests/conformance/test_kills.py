@@ -1,5 +1,6 @@
 """`kill -9` of the worker or of its children at random moments under load: no task is lost, and no result.
 
+On Redis the worker's own connection and kombu's transport, on RabbitMQ both types of queues.
 KILLS is how many; a few in `make test`, `make conformance KILLS=1000` for a night.
 """
 
@@ -30,6 +31,7 @@ SILENCE = 150
 @pytest.fixture(
     params=[
         "redis",
+        "transport",
         pytest.param("amqp", marks=pytest.mark.slow),
         pytest.param("quorum", marks=pytest.mark.slow),
     ]
@@ -37,9 +39,11 @@ SILENCE = 150
 def cluster(
     request: pytest.FixtureRequest, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> Iterator[Cluster]:
-    broker = redis_url if request.param == "redis" else request.getfixturevalue("vhost").url
+    on_redis = request.param in ("redis", "transport")
+    broker = redis_url if on_redis else request.getfixturevalue("vhost").url
     queue_type = "quorum" if request.param == "quorum" else "classic"
-    made = Cluster("taskyard", tmp_path, broker, redis_url, QUEUE_TYPE=queue_type)
+    more = {"SOCKET_KEEPALIVE": "1"} if request.param == "transport" else {}
+    made = Cluster("taskyard", tmp_path, broker, redis_url, QUEUE_TYPE=queue_type, **more)
     yield made
     made.close()
 

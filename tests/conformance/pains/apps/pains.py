@@ -19,12 +19,15 @@ app.conf.task_default_queue_type = os.environ.get("QUEUE_TYPE", "classic")
 if os.environ["BROKER"].startswith("redis"):
     app.conf.broker_transport_options = {
         "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
-        # How often Celery's looks for what has been out too long: usually each 100 s.
-        "unacked_restore_interval": 1,
-        "unacked_restore_throttle": 1,
-        # Ours only: after how many silent seconds a worker's messages are given to others.
-        "lease_seconds": float(os.environ.get("LEASE_SECONDS", "3")),
     }
+    if SIDE == "celery":
+        # How often it looks for what has been out too long: usually each 100 s.
+        app.conf.broker_transport_options |= {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    else:
+        if "SOCKET_KEEPALIVE" in os.environ:  # takes kombu's transport instead of the worker's own connection
+            app.conf.broker_transport_options |= {"socket_keepalive": True}
+        # After how many silent seconds a worker's messages are given to others.
+        app.conf.broker_transport_options |= {"lease_seconds": float(os.environ.get("LEASE_SECONDS", "3"))}
 if "MOST_BYTES" in os.environ:
     app.conf.worker_max_message_bytes = int(os.environ["MOST_BYTES"])
 if "TICK" in os.environ:
