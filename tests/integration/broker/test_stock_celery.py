@@ -78,6 +78,7 @@ def test_a_killed_celery_worker_gives_back_within_seconds_and_long_tasks_run_onc
     wait_until(lambda: not store.hlen("unacked"), what="acknowledgements")
     counts = begun(store)
     assert counts[b"long"] == 1
+    assert "a beat was not heard" not in busy.text()
     assert sum(counts.values()) - len(counts) <= held
     assert busy.process.poll() is None
 

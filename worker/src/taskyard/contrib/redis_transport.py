@@ -31,6 +31,7 @@ class _Heart:
         self._client = client
         self._session = session
         self._every = rules.beat
+        self._quiet = f"{rules.quiet:.3f}"
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="taskyard-heart", daemon=True).start()
 
@@ -40,9 +41,9 @@ class _Heart:
         script = session.scripts.beat.source
         while not self._stopped.wait(self._every) and session.usable:
             try:
-                self._client.eval(script, len(keys), *keys, session.worker, "1")
+                self._client.eval(script, len(keys), *keys, session.worker, "1", self._quiet)
             except Exception as error:
-                logger.debug("a beat was not heard: %s", error)
+                logger.warning("a beat was not heard: %s", error)
         self._client.close()
 
     def stop(self) -> None:
