@@ -28,6 +28,7 @@ class Entrant:
 BOTH = ("redis", "rabbitmq")
 _TASKYARD = ("-m", "taskyard", "-A", "benchmarks.peers.taskyard", "worker", "-c", "2")
 _CELERY = ("-m", "celery", "-A", "benchmarks.peers.celery", "worker", "-c", "2")
+_SOLO = (*_CELERY[:-2], "-P", "solo")
 _TASKIQ = ("-m", "taskiq", "worker", "benchmarks.peers.taskiq:broker", "--workers", "2")
 _QUIET = ("--log-level", "WARNING")
 
@@ -62,6 +63,21 @@ ENTRANTS = (
         "celery",
         _CELERY,
         note="prefork, 2 processes, over Taskyard's Redis transport, which takes messages without losing any",
+        variant="taskyard-transport",
+        quick=False,
+    ),
+    Entrant(
+        "celery solo",
+        "celery",
+        _SOLO,
+        note="pool solo, 1 process: not the default",
+        quick=False,
+    ),
+    Entrant(
+        "celery solo over taskyard",
+        "celery",
+        _SOLO,
+        note="pool solo, 1 process, over Taskyard's Redis transport",
         variant="taskyard-transport",
         quick=False,
     ),

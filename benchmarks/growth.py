@@ -36,6 +36,10 @@ BODIES = ((1_000, 5_000), (10_000, 5_000), (100_000, 1_000), (1_000_000, 200))
 TASKS = 5_000
 #: Tasks that are due later, revoked tasks, parts of a group or a chord: a tenth as well, to see the growth.
 ETAS, REVOKED, PARTS = (10_000, 100_000), (100, 1_000), (1_000, 10_000)
+#: Tasks that a worker has run when it is weighed; they are sent in portions.
+RAN, PORTION = (10_000, 100_000, 1_000_000), 100_000
+#: Celery would need twenty minutes.
+ALONE = f"ran {RAN[-1]:,}"
 #: Nothing here takes longer than this (s); Celery needs minutes to read so many ETAs.
 LIMIT = 600
 #: What takes somebody longer than this (s) is measured in the first round only.
@@ -79,6 +83,17 @@ def etas(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
         return {"seconds": seconds, "pss": worker.pss(), "trips": session.order("ask", 50)["trips"]}
 
 
+def weight(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
+    """What a worker weighs that has run so many tasks."""
+    with Growth(entrant, broker) as session:
+        worker = session.worker()
+        for sent in range(0, count, PORTION):
+            more = min(PORTION, count - sent)
+            session.order("fill", more, 1, 0, by=FILLER)
+            session.until(lambda all=sent + more: session.ticks().count >= all, LIMIT, "all tasks")  # type: ignore[misc]
+        return {"pss": worker.pss()}
+
+
 def revokes(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
     """Revoked tasks in front of one that is not: the time until its answer, and how many of them ran."""
     with Growth(entrant, broker, results=True) as session:
@@ -108,6 +123,8 @@ def measurements() -> Iterator[Measurement]:
         yield f"waiting {count:,}", partial(rate, tasks=count)
     for size, count in BODIES:
         yield f"body {size // 1000:,} kB", partial(rate, tasks=count, size=size)
+    for count in RAN:
+        yield f"ran {count:,}", partial(weight, count=count)
     for count in ETAS:
         yield f"eta {count:,}", partial(etas, count=count)
     for count in REVOKED:
@@ -142,7 +159,8 @@ def run(rounds: int, only: str) -> dict[str, Any]:
             for row, take in measurements():
                 if not row.startswith(only) or row in slow:
                     continue
-                for entrant in ENTRANTS if number % 2 == 0 else reversed(ENTRANTS):
+                entrants = ENTRANTS[: 1 if row == ALONE else None]
+                for entrant in entrants if number % 2 == 0 else reversed(entrants):
                     start = monotonic()
                     each: dict[str, Any] = {"row": row, "entrant": entrant.name, "load": load()[0]}
                     try:
