@@ -67,6 +67,11 @@ def test_a_redis_database_is_a_number(url: str) -> None:
     refuse_unusable(url.replace("jobs", "3"))
 
 
+def test_an_option_that_no_connection_takes_is_named() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"cannot have the option 'socket_timeout': .* broker_tr"):
+        connect("redis://host/0?socket_timeout=30")
+
+
 def test_a_file_without_a_host_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
     assert connect("sqlite:///tasks.db").info()["hostname"] is None
     assert not caplog.records

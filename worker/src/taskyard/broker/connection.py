@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,14 @@ def connect(
         if scheme in _NUMBERED:
             _refuse_unnumbered(connection.virtual_host or "")
         return connection
+    except TypeError as error:
+        name = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if name is None:
+            raise
+        raise ImproperlyConfigured(
+            f"broker URL {without_password(url)!r} cannot have the option {name[1]!r}: "
+            "what a transport takes belongs into broker_transport_options"
+        ) from None
     except (KeyError, ValueError, ImportError) as error:
         extra = _EXTRAS.get(scheme)
         if extra and isinstance(error, ImportError):
