@@ -13,10 +13,10 @@ from taskyard.broker.redis.plain import Address
 
 
 class SlowServer:
-    """Answers each command with an integer, so many seconds later."""
+    """Answers each command with an integer, `pause` seconds later."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, pause: float) -> None:
+        self.pause = pause
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve)
@@ -26,7 +26,8 @@ class SlowServer:
         connection, _ = self._listener.accept()
         with connection:
             while connection.recv(4096):
-                time.sleep(self._seconds)
+                if self.pause:
+                    time.sleep(self.pause)
                 connection.sendall(b":1\r\n")
 
     def close(self) -> None:
@@ -41,7 +42,7 @@ def slow() -> Iterator[SlowServer]:
     server.close()
 
 
-def test_a_reply_that_takes_long_is_looked_for_ever_less_and_then_waited_for(slow: SlowServer) -> None:
+def test_a_slow_reply_is_looked_for_ever_less_and_then_not_until_one_is_quick(slow: SlowServer) -> None:
     settings = App("line", broker="memory://", set_as_current=False).conf
     url = f"redis://127.0.0.1:{slow.port}"
     address = Address.of(url)
@@ -56,6 +57,15 @@ def test_a_reply_that_takes_long_is_looked_for_ever_less_and_then_waited_for(slo
             if not line._looks:
                 break
         assert seen[-1] == 0
+        slow.pause = 0
+        for _ in range(1000):
+            line.request([b"PING\r\n"])
+            if line._looks:
+                break
+        assert line._looks == line._most, "quick again"
+        slow.pause = 0.003
+        while line._looks:
+            line.request([b"PING\r\n"])
         time.sleep(0.01)
         line.request([b"PING\r\n"])  # the first one of another burst
         assert line._looks == line._most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from itertools import count
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ class CaughtLine(RedisLine):
     def __init__(self) -> None:
         self.prefix = ""
         self.commands: list[bytes] = []
+        self._tags = map("tag-%d-of-the-line".__mod__, count())
 
     def request(self, commands: list[bytes]) -> None:
         self.commands += commands
@@ -56,6 +58,10 @@ def envelopes(messages: list[Any]) -> list[Any]:
         assert command == b"LPUSH"
         assert key.startswith(b"q")
         found += [json.loads(text) for text in texts]
+    one = CaughtLine()
+    one.publish_one(*messages[0])
+    reader.feed(one.commands[0])
+    assert [json.loads(text) for text in reader.next()[2:]] == found[:1], "one alone is written the same way"
     return found
 
 

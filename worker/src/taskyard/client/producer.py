@@ -53,7 +53,7 @@ class Producer:
 
             def push(line: RedisLine) -> None:
                 line.declare(route.queue, route.entity)
-                line.publish(((message, route, delivery_mode),))
+                line.publish_one(message, route, delivery_mode)
 
             self._retrying(plain, push, retry, retry_policy)
             return

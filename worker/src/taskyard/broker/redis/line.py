@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import count
 from select import POLLIN, poll
 from socket import MSG_DONTWAIT
 from time import monotonic
@@ -32,7 +33,7 @@ _REPLY_SECONDS: Final = 15.0
 _IDLE_SECONDS: Final = 1.0
 #: In a burst a reply is looked for so often before the kernel is to wait for it: a Redis on the same machine
 #: answers sooner than a process that sleeps is woken up.  It is a burst within so many seconds after a reply,
-#: and who takes longer than that to answer is not looked for any more in this one.
+#: and who takes longer than that to answer is looked for ever less, until an answer was quick again.
 _LOOKS: Final = 40 if hasattr(os, "sched_yield") else 0
 _BURST_SECONDS: Final = 0.001
 _QUICK_SECONDS: Final = 0.00015
@@ -44,7 +45,8 @@ class RedisLine:
     """One open connection, and what was declared on it."""
 
     __slots__ = (
-        "_connection", "_looks", "_most", "_reader", "_sock", "_used_at", "declared", "prefix", "url",
+        "_connection", "_looks", "_most", "_reader", "_sock", "_tags", "_used_at", "declared", "prefix",
+        "url",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, url: str, address: Address) -> None:
@@ -57,6 +59,8 @@ class RedisLine:
         self._looks = self._most = _LOOKS if self._connection.wait_in_kernel() else 0
         self._sock = self._connection._sock
         self._reader = RespReader()
+        # One line, one thread: no two messages have the same tag.
+        self._tags = map(f"{new_id()}-%d".__mod__, count())
         self._used_at = monotonic()
 
     @property
@@ -83,18 +87,8 @@ class RedisLine:
     def publish(self, messages: Iterable[tuple[TaskMessage | Alike, Route, int]]) -> None:
         """Put messages into their queues; Redis has them when this returns."""
         lists: dict[bytes, list[bytes]] = {}
-        prefix, tag = self.prefix, new_id()
-        for number, (message, route, mode) in enumerate(messages):
-            own_tag = f"{tag}-{number}" if number else tag
-            if type(message) is Alike:
-                stencil = message.first.stencil
-                if stencil is None or not stencil.fits(route, mode, prefix):
-                    stencil = message.first.stencil = Stencil(message.first, route, mode, prefix)
-                key, text = stencil.key, stencil.text_of(message, own_tag)
-            else:
-                priority = message.priority if message.priority is not None else route.priority or 0
-                key = list_for(prefix, route.routing_key, priority)
-                text = text_of(message, route.routing_key, priority, mode, own_tag)
+        for message, route, mode in messages:
+            key, text = self._written(message, route, mode)
             if key in lists:
                 lists[key].append(text)
             else:
@@ -107,6 +101,23 @@ class RedisLine:
             ]
         )
 
+    def publish_one(self, message: TaskMessage | Alike, route: Route, mode: int) -> None:
+        """The same with one: what most programs do, and wait for."""
+        key, text = self._written(message, route, mode)
+        self.request([b"*3\r\n$5\r\nLPUSH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(text), text)])
+
+    def _written(self, message: TaskMessage | Alike, route: Route, mode: int) -> tuple[bytes, bytes]:
+        """The list that a message goes to, and its text."""
+        prefix, tag = self.prefix, next(self._tags)
+        if type(message) is Alike:
+            stencil = message.first.stencil
+            if stencil is None or not stencil.fits(route, mode, prefix):
+                stencil = message.first.stencil = Stencil(message.first, route, mode, prefix)
+            return stencil.key, stencil.text_of(message, tag)
+        priority = message.priority if message.priority is not None else route.priority or 0
+        text = text_of(message, route.routing_key, priority, mode, tag)
+        return list_for(prefix, route.routing_key, priority), text
+
     def request(self, commands: list[bytes]) -> None:
         """Send commands and wait for a reply to each; the first error among them is raised."""
         reader, sock, began = self._reader, self._sock, monotonic()
@@ -116,14 +127,16 @@ class RedisLine:
         failure: ErrorReply | None = None
         try:
             sock.sendall(commands[0] if len(commands) == 1 else b"".join(commands))
-            for _ in commands:
-                while (reply := reader.next()) is INCOMPLETE:
-                    data = self._look(looks) or sock.recv(4096)
-                    if not data:
-                        raise RedisConnectionError("Redis closed the connection")
-                    reader.feed(data)
-                if type(reply) is ErrorReply and failure is None:
-                    failure = reply
+            left = len(commands)
+            while left:
+                data = self._look(looks) or sock.recv(4096)
+                if not data:
+                    raise RedisConnectionError("Redis closed the connection")
+                reader.feed(data)
+                while left and (reply := reader.next()) is not INCOMPLETE:
+                    left -= 1
+                    if type(reply) is ErrorReply and failure is None:
+                        failure = reply
         except BlockingIOError as error:
             raise RedisConnectionError(f"Redis has not answered for {_REPLY_SECONDS:g} s") from error
         except OSError as error:
@@ -131,8 +144,10 @@ class RedisLine:
                 raise
             raise RedisConnectionError(f"the connection to Redis is lost: {error}") from error
         self._used_at = now = monotonic()
-        if looks:
-            self._looks = self._most if now - began < _QUICK_SECONDS else looks // 2
+        if now - began < _QUICK_SECONDS:
+            self._looks = self._most
+        elif looks:
+            self._looks = looks // 2
         if failure is not None:
             raise as_exception(failure)
 
