@@ -59,6 +59,10 @@ class Growth(Session):
         """Start the worker on so many queues."""
         return self.start("-Q", ",".join(f"q{index}" for index in range(queues)))
 
+    def wait_for(self, tasks: int) -> None:
+        """Until so many have run."""
+        self.until(lambda: self.ticks().count >= tasks, LIMIT, f"{tasks} tasks", every=0.005)
+
 
 def rate(entrant: Entrant, broker: Redis, *, tasks: int, queues: int = 1, size: int = 0) -> dict[str, Any]:
     """How many of the tasks that wait are run in a second; the worker starts on the full queues."""
@@ -66,7 +70,7 @@ def rate(entrant: Entrant, broker: Redis, *, tasks: int, queues: int = 1, size: 
     with Growth(entrant, broker) as session:
         session.order("fill", tasks, queues, size, by=FILLER)
         session.worker(queues)
-        session.until(lambda: session.ticks().count >= wanted, LIMIT, f"{wanted} tasks", every=0.005)
+        session.wait_for(wanted)
         found = session.ticks()
         return {"tasks": found.count, "rate": (found.count - 1) / max(found.last - found.first, 1e-9)}
 
@@ -90,7 +94,7 @@ def weight(entrant: Entrant, broker: Redis, count: int) -> dict[str, Any]:
         for sent in range(0, count, PORTION):
             more = min(PORTION, count - sent)
             session.order("fill", more, 1, 0, by=FILLER)
-            session.until(lambda all=sent + more: session.ticks().count >= all, LIMIT, "all tasks")  # type: ignore[misc]
+            session.wait_for(sent + more)
         return {"pss": worker.pss()}
 
 

@@ -96,7 +96,6 @@ class Parent:
         part = fan.backend.chord_part(fan.request(index), "SUCCESS", index)
         brought = Brought(part, "add", {"id": part.task_id, "root_id": "root"}, {}, {})
         meta = encode_meta(part.task_id, "SUCCESS", index)
-
         self.store.put(Batch([(part.task_id, meta)], lambda: self.settled.append(index), 0, brought))
 
     def answers(self) -> None:

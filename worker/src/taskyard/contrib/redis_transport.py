@@ -18,6 +18,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from taskyard.broker.leases import LeaseRules
+from taskyard.broker.redis.lease import beat_operands
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.transport import SentinelTransport, TlsTransport, Transport
 
@@ -30,18 +31,17 @@ class _Heart:
     def __init__(self, client: Any, session: Session, rules: LeaseRules) -> None:
         self._client = client
         self._session = session
-        self._every = rules.beat
-        self._quiet = f"{rules.quiet:.3f}"
+        self._rules = rules
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="taskyard-heart", daemon=True).start()
 
     def _beat(self) -> None:
         session = self._session
-        keys = [session.names.workers, session.lease, session.names.unacked_index]
+        keys, arguments = beat_operands(session, self._rules, renew=True)
         script = session.scripts.beat.source
-        while not self._stopped.wait(self._every) and session.usable:
+        while not self._stopped.wait(self._rules.beat) and session.usable:
             try:
-                self._client.eval(script, len(keys), *keys, session.worker, "1", self._quiet)
+                self._client.eval(script, len(keys), *keys, *arguments)
             except Exception as error:
                 logger.warning("a beat was not heard: %s", error)
         self._client.close()

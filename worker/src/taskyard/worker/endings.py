@@ -73,9 +73,6 @@ class Endings:
 
     def done(self, results: list[tuple[str, bytes]], held: Held, part: Part | None) -> None:
         """Store the results, tell the chord and acknowledge the message."""
-        if not results and part is None:
-            self._doubles.acknowledge(held)
-            return
         self.settle(results, partial(self._doubles.acknowledge, held), held, part, held.delivery)
 
     def _counted(self, action: Callable[[], None], held: Held | None) -> Callable[[], None]:

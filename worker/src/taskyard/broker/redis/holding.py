@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from binascii import a2b_base64
 from collections.abc import Collection, Mapping
 from time import time
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from taskyard.broker.redis.intake import Taken
     from taskyard.broker.redis.lease import Lease
     from taskyard.broker.redis.session import Session
-
-logger = logging.getLogger(__name__)
 
 _NOWHERE: Final[dict[str, Any]] = {}
 
@@ -132,9 +129,7 @@ class Holding(Burial, Link):
     def ack(self, delivery: Delivery) -> None:
         """Sent with the others of this turn."""
         tag = delivery.tag
-        if self._held.pop(tag, None) is None:
-            logger.warning("message %s is not held here: it was settled before, or its lease is lost", tag)
-        elif tag not in self.acknowledged:
+        if self._release(tag) is not None and tag not in self.acknowledged:
             self._settlements.acks.append(tag.encode())
 
     def holds(self, tag: str) -> bool:

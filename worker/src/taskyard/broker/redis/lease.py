@@ -57,6 +57,15 @@ class Routes:
     rule: Callable[[str], DeadLetters | None]
 
 
+def beat_operands(session: Session, rules: LeaseRules, *, renew: bool) -> tuple[list[bytes], list[bytes]]:
+    """Keys and arguments of ``beat.lua``."""
+    names = session.names
+    return (
+        [names.workers, session.lease, names.unacked_index],
+        [session.worker.encode(), b"1" if renew else b"0", b"%.3f" % rules.quiet],
+    )
+
+
 class Lease:
     """Housekeeping on one session; ``tick`` does what is due and ``next_at`` says when that will be."""
 
@@ -111,8 +120,7 @@ class Lease:
         session.pipe.call_script(
             self._beaten,
             session.scripts.beat,
-            [session.names.workers, session.lease, session.names.unacked_index],
-            [session.worker.encode(), b"1" if renew else b"0", b"%.3f" % self.rules.quiet],
+            *beat_operands(session, self.rules, renew=renew),
         )
 
     def _beaten(self, reply: Any) -> None:

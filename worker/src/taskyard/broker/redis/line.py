@@ -104,7 +104,7 @@ class RedisLine:
     def publish_one(self, message: TaskMessage | Alike, route: Route, mode: int) -> None:
         """The same with one: what most programs do, and wait for."""
         key, text = self._written(message, route, mode)
-        self.request([b"*3\r\n$5\r\nLPUSH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(text), text)])
+        self.request([pack(b"LPUSH", key, text)])
 
     def _written(self, message: TaskMessage | Alike, route: Route, mode: int) -> tuple[bytes, bytes]:
         """The list that a message goes to, and its text."""
