@@ -27,10 +27,17 @@ LOAD = 100
 #: Nothing has ended for so long, seconds: what is missing is lost.
 SILENCE = 150
 
+#: A worker on Redis has a connection of its own, unless it is told otherwise.
+WAYS = {
+    "redis-py": {"CLIENT_NAME": "pains"},
+    "transport": {"QUEUE_ARGUMENTS": '{"x-note": "queues with more"}'},
+}
+
 
 @pytest.fixture(
     params=[
         "redis",
+        "redis-py",
         "transport",
         pytest.param("amqp", marks=pytest.mark.slow),
         pytest.param("quorum", marks=pytest.mark.slow),
@@ -39,10 +46,10 @@ SILENCE = 150
 def cluster(
     request: pytest.FixtureRequest, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> Iterator[Cluster]:
-    on_redis = request.param in ("redis", "transport")
+    on_redis = request.param in ("redis", *WAYS)
     broker = redis_url if on_redis else request.getfixturevalue("vhost").url
     queue_type = "quorum" if request.param == "quorum" else "classic"
-    more = {"SOCKET_KEEPALIVE": "1"} if request.param == "transport" else {}
+    more = WAYS.get(request.param, {})
     made = Cluster("taskyard", tmp_path, broker, redis_url, QUEUE_TYPE=queue_type, **more)
     yield made
     made.close()

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 from taskyard import App
 from taskyard.broker.connection import connect as open_connection
 from taskyard.broker.redis import Transport, lease
-from taskyard.broker.redis import link as plain
+from taskyard.broker.redis import link as links
 from taskyard.broker.redis.pipe import LEAVE_SECONDS, WAIT_SECONDS
 from tests.brokers.ports import free_ports, listening
 from tests.brokers.redis import RedisServer
@@ -251,11 +251,11 @@ def test_a_worker_leaves_a_hung_server_soon(
 ) -> None:
     """Within what Kubernetes gives a pod: its messages come back when its lease has ended."""
     assert LEAVE_SECONDS < 10
-    monkeypatch.setattr(plain, "LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(links, "LEAVE_SECONDS", 0.2)
     caplog.set_level("INFO")
     with RedisServer() as server:
         conf = App("x", broker=server.url, set_as_current=False).conf
-        link = plain.plain_link(conf, server.url, ["q"], print, {})
+        link = links.redis_link(conf, server.url, ["q"], print, {})
         assert link is not None
         link.open()
         freeze(server.pid)

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from celery import Celery
 
 from taskyard import App
+from tests.brokers.overheard import Overheard
 from tests.brokers.ports import free_ports
 from tests.brokers.rabbitmq import RabbitMQServer
+from tests.brokers.redis import RedisServer
 from tests.brokers.tls import make_certificate, sentinel, tls_redis
 from tests.integration.routing.conftest import StartRouted
 from tests.integration.worker.harness import wait_until
@@ -39,6 +43,50 @@ def test_redis_by_tls(tmp_path: Path, start_routed: StartRouted) -> None:
         )
         assert stranger.wait() == 1
         assert "certificate verify failed" in stranger.text()
+
+
+@pytest.mark.redis
+def test_results_travel_with_the_acknowledgement_by_tls(tmp_path: Path, start_routed: StartRouted) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with tls_redis(certificate, key) as port:
+        trust = {"ssl_ca_certs": str(certificate)}
+        settings: dict[str, Any] = {"broker_use_ssl": trust, "redis_backend_use_ssl": trust}
+        url = f"rediss://127.0.0.1:{port}"
+        app = App("client", broker=f"{url}/0", backend=f"{url}/1", **settings)
+        start_routed(f"{url}/0", settings, backend=f"{url}/1")
+        with Overheard(redis.Redis(port=port, ssl=True, ssl_ca_certs=str(certificate))) as overheard:
+            result = app.send_task("routing_jobs.mark", ("x",))
+            assert result.get(timeout=60) == "x"
+            assert result.forget() is None
+        scripts = [each for each in overheard.commands if f"celery-task-meta-{result.id}" in each]
+        assert [each for each in scripts if each.startswith("EVAL") and " taskyard:lease:" in each]
+
+
+@pytest.mark.redis
+def test_redis_by_a_unix_socket(tmp_path: Path, start_routed: StartRouted) -> None:
+    path = tmp_path / "redis.sock"
+    with RedisServer(options=["--unixsocket", str(path)]):
+        round_trips(f"redis+socket://{path}", {}, start_routed, count=20)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("more", [{}, {"client_name": "shop"}], ids=["plain", "by redis-py"])
+def test_priorities_by_transport_options(start_routed: StartRouted, more: dict[str, Any]) -> None:
+    """As Celery's manual advises; a client of stock kombu and ours name the same lists."""
+    options = {"sep": ":", "priority_steps": list(range(10)), "queue_order_strategy": "priority", **more}
+    with RedisServer() as server, redis.Redis(port=server.port, decode_responses=True) as store:
+        app = App("client", broker=server.url, broker_transport_options=options)
+        stock = Celery("client", broker=server.url, broker_transport_options=options)
+        for client, who in ((app, "ours"), (stock, "stock")):
+            for priority in (9, 4, 0):
+                client.send_task("routing_jobs.mark", (f"{who}-{priority}",), priority=priority)
+        assert set(store.keys("celery*")) == {"celery", "celery:4", "celery:9"}
+        worker = start_routed(server.url, {"broker_transport_options": options}, "--prefetch-multiplier", "1")
+        wait_until(lambda: len(worker.ran()) == 6)
+        assert [name.split()[-1] for name in worker.ran()] == [
+            f"{who}-{priority}" for priority in (0, 4, 9) for who in ("ours", "stock")
+        ]
+        assert worker.stop() == 0
 
 
 @pytest.mark.redis

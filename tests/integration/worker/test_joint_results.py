@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import redis
 
 from taskyard import App
 from taskyard.broker.redis.scripts import scripts
+from tests.brokers.overheard import Overheard
 from tests.brokers.redis import RedisServer
 from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
@@ -35,35 +35,6 @@ def pair(server: RedisServer, database: int) -> tuple[Broker, App]:
     return broker, App("client", broker=broker.url, backend=broker.backend)
 
 
-class Overheard:
-    """The commands of a server, while the block lasts."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._client: Any = redis.Redis(port=server.port)
-        self.commands: list[str] = []
-
-    def __enter__(self) -> Overheard:
-        listening = threading.Event()
-        self._thread = threading.Thread(target=self._listen, args=(listening,))
-        self._thread.start()
-        assert listening.wait(30)
-        return self
-
-    def _listen(self, listening: threading.Event) -> None:
-        with self._client.monitor() as monitor:
-            listening.set()
-            for event in monitor.listen():
-                if event["command"].endswith("enough"):
-                    return
-                if event["client_type"] != "lua":
-                    self.commands.append(event["command"])
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._client.echo("enough")
-        self._thread.join(30)
-        self._client.close()
-
-
 @pytest.mark.redis
 @pytest.mark.parametrize("database", [0, 3])
 def test_a_result_and_its_acknowledgement_are_one_call(
@@ -71,7 +42,7 @@ def test_a_result_and_its_acknowledgement_are_one_call(
 ) -> None:
     broker, client = pair(server, database)
     start_worker(broker)
-    with Overheard(server) as overheard:
+    with Overheard(redis.Redis(port=server.port)) as overheard:
         result = client.send_task("jobs.add", (1, 2))
         assert result.get(timeout=60) == 3
         wait_until(lambda: not admin.exists("unacked"), what="nothing unacknowledged")

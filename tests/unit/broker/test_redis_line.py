@@ -9,7 +9,7 @@ import pytest
 
 from taskyard import App
 from taskyard.broker.redis.line import RedisLine
-from taskyard.broker.redis.plain import Address
+from taskyard.broker.redis.place import place_for
 
 
 class SlowServer:
@@ -43,11 +43,10 @@ def slow() -> Iterator[SlowServer]:
 
 
 def test_a_slow_reply_is_looked_for_ever_less_and_then_not_until_one_is_quick(slow: SlowServer) -> None:
-    settings = App("line", broker="memory://", set_as_current=False).conf
     url = f"redis://127.0.0.1:{slow.port}"
-    address = Address.of(url)
-    assert address is not None
-    line = RedisLine(settings, url, address)
+    place = place_for(App("line", broker=url, set_as_current=False).conf, url)
+    assert place is not None
+    line = RedisLine(url, place)
     try:
         assert line._looks > 0
         seen = []

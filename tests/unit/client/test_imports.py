@@ -34,7 +34,7 @@ worker = Worker(app, hostname="w@h")
 prepare(worker, arguments)
 lane_class("serial")
 assert worker.queues == ["celery"]
-assert link.plain_link(app.conf, app.conf.broker_url, worker.queues, print, worker._dead_letters())
+assert link.redis_link(app.conf, app.conf.broker_url, worker.queues, print, worker._dead_letters())
 from taskyard.result.store import open_store
 from taskyard.loop import Loop
 open_store(app.conf, Loop())

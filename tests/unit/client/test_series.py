@@ -12,6 +12,7 @@ from kombu.exceptions import EncodeError
 
 from taskyard import App, signals
 from taskyard.broker.redis.line import RedisLine
+from taskyard.broker.redis.names import names_for
 from taskyard.broker.redis.resp import RespReader
 from taskyard.client.producer import Producer
 from taskyard.client.router import Route
@@ -38,7 +39,7 @@ class CaughtLine(RedisLine):
     __slots__ = ("commands",)
 
     def __init__(self) -> None:
-        self.prefix = ""
+        self.names = names_for({})
         self.commands: list[bytes] = []
         self._tags = map("tag-%d-of-the-line".__mod__, count())
 

@@ -1,11 +1,14 @@
 """The same tasks for Celery's worker and for ours, each with its own defaults; $SIDE says whose."""
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from kombu import Exchange, Queue
 
 SIDE = os.environ["SIDE"]
 if SIDE == "celery":
@@ -24,8 +27,11 @@ if os.environ["BROKER"].startswith("redis"):
         # How often it looks for what has been out too long: usually each 100 s.
         app.conf.broker_transport_options |= {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
     else:
-        if "SOCKET_KEEPALIVE" in os.environ:  # takes kombu's transport instead of the worker's own connection
-            app.conf.broker_transport_options |= {"socket_keepalive": True}
+        if "CLIENT_NAME" in os.environ:  # the worker's connection is redis-py's then
+            app.conf.broker_transport_options |= {"client_name": os.environ["CLIENT_NAME"]}
+        if "QUEUE_ARGUMENTS" in os.environ:  # takes kombu's transport instead of the worker's own link
+            arguments = json.loads(os.environ["QUEUE_ARGUMENTS"])
+            app.conf.task_queues = [Queue("celery", Exchange("celery"), "celery", queue_arguments=arguments)]
         # After how many silent seconds a worker's messages are given to others.
         app.conf.broker_transport_options |= {"lease_seconds": float(os.environ.get("LEASE_SECONDS", "3"))}
 if "MOST_BYTES" in os.environ:

@@ -36,7 +36,7 @@ def open_link(
     """
     own_options = {"dead_letters": dict(dead_letters), "worker_id": worker_id, "still_running": still_running}
     url = settings.effective_read_url() if url is None else url
-    link = _plain_link(settings, url, queues, on_delivery, own_options) or _kombu_link(
+    link = _redis_link(settings, url, queues, on_delivery, own_options) or _kombu_link(
         settings, url, queues, on_delivery, own_options, limits
     )
     try:
@@ -47,15 +47,15 @@ def open_link(
     return link
 
 
-def _plain_link(
+def _redis_link(
     settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: dict[str, Any]
 ) -> Link | None:
-    """The link that needs no kombu, where it will do."""
-    if not url.startswith("redis://"):
+    """The link to a Redis, where it will do."""
+    if not url.startswith(("redis", "sentinel")):
         return None
-    from taskyard.broker.redis.link import plain_link
+    from taskyard.broker.redis.link import redis_link
 
-    return plain_link(settings, url, queues, on_delivery, options)
+    return redis_link(settings, url, queues, on_delivery, options)
 
 
 def _kombu_link(

@@ -30,8 +30,8 @@ class Producer:
     def __init__(self, settings: Settings, *, confirm: bool = False) -> None:
         self._settings = settings
         self._lines = Lines(settings, confirm=confirm)
-        self._plain: RedisLines | None = None
-        self._plain_known = False
+        self._redis: RedisLines | None = None
+        self._redis_known = False
 
     def publish(
         self,
@@ -48,14 +48,14 @@ class Producer:
         `declare` are kombu queues and exchanges to make sure of besides the route's.
         """
 
-        plain = self._plain_lines()
-        if plain is not None and not declare and not message.publishing and is_simple(route):
+        redis = self._redis_lines()
+        if redis is not None and not declare and not message.publishing and is_simple(route):
 
             def push(line: RedisLine) -> None:
                 line.declare(route.queue, route.entity)
                 line.publish_one(message, route, delivery_mode)
 
-            self._retrying(plain, push, retry, retry_policy)
+            self._retrying(redis, push, retry, retry_policy)
             return
 
         def send(line: Line) -> None:
@@ -81,15 +81,15 @@ class Producer:
         """Publish all, each with its route, delivery mode and entities to declare; the broker has them when
         this returns.  After a lost connection all are sent again: some may then arrive twice.
         """
-        plain = self._plain_lines()
-        if plain is not None and _are_simple(messages):
+        redis = self._redis_lines()
+        if redis is not None and _are_simple(messages):
 
             def push(line: RedisLine) -> None:
                 for route in {id(route): route for _, route, _, _ in messages}.values():
                     line.declare(route.queue, route.entity)
                 line.publish((message, route, mode) for message, route, mode, _ in messages)
 
-            self._retrying(plain, push, retry, retry_policy)
+            self._retrying(redis, push, retry, retry_policy)
             return
         from taskyard.client.bulk import batch
 
@@ -106,15 +106,15 @@ class Producer:
 
         self._retrying(self._lines, send, retry, retry_policy)
 
-    def _plain_lines(self) -> RedisLines | None:
-        """Lines to a plain Redis, if that is the broker; None where kombu is wanted."""
-        if not self._plain_known:
-            self._plain_known = True
-            if str(self._settings.effective_write_url()).startswith("redis://"):
+    def _redis_lines(self) -> RedisLines | None:
+        """Lines to Redis, if that is the broker; None where kombu is wanted."""
+        if not self._redis_known:
+            self._redis_known = True
+            if str(self._settings.effective_write_url()).startswith(("redis", "sentinel")):
                 from taskyard.broker.redis.line import redis_lines
 
-                self._plain = redis_lines(self._settings)
-        return self._plain
+                self._redis = redis_lines(self._settings)
+        return self._redis
 
     def _retrying(
         self,
@@ -167,8 +167,8 @@ class Producer:
     def close(self) -> None:
         """Close the connections that no thread is using."""
         self._lines.close()
-        if self._plain is not None:
-            self._plain.close()
+        if self._redis is not None:
+            self._redis.close()
 
     def _send(
         self,

@@ -95,9 +95,9 @@ def open_store(settings: Settings, loop: Any) -> ResultStore:
     refuse_unusable(url, settings)
     if not stored_by_parent(settings):
         return NoStore()
-    from taskyard.result.redis_plain import plain_address
+    from taskyard.result.redis_plain import url_says_where
 
-    if plain_address(url, settings) is not None:
+    if url_says_where(settings):
         from taskyard.result.joint_store import JointStore
 
         return JointStore(url, settings, loop)

@@ -1,4 +1,4 @@
-"""What a plain link holds: from the text of a message to its delivery, and the ways out."""
+"""What a link to Redis holds: from the text of a message to its delivery, and the ways out."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from taskyard.broker.envelope import (
 from taskyard.broker.held import Held
 from taskyard.broker.link import Link, OnDelivery
 from taskyard.broker.redis import handover
-from taskyard.broker.redis.names import default_names
 from taskyard.broker.redis.settlement import Move, Settlements
 
 if TYPE_CHECKING:
     from taskyard.broker.redis.intake import Taken
     from taskyard.broker.redis.lease import Lease
+    from taskyard.broker.redis.names import Names
     from taskyard.broker.redis.session import Session
 
 _NOWHERE: Final[dict[str, Any]] = {}
@@ -51,10 +51,10 @@ class Holding(Burial, Link):
     _lease: Lease
 
     def __init__(
-        self, prefix: str, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
+        self, names: Names, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
     ) -> None:
         super().__init__(None, queues, on_delivery)
-        self.names = default_names(prefix)
+        self.names = names
         self.dead_letters = options.get("dead_letters") or {}
         #: Kept from an earlier link of this worker.
         self.adopted: dict[str, Held] = {}

@@ -22,11 +22,10 @@ Done = Callable[[Exception | None], None]
 class JointCalls:
     """A script's calls on a link's connection; they leave with what else the link sends in its turn."""
 
-    def __init__(self, link: RedisLink, work: bytes, database: int) -> None:
-        """`work` is the text of a script, which finds its keys in that database."""
+    def __init__(self, link: RedisLink, work: bytes, database: int, own: int) -> None:
+        """`work` is the text of a script, which finds its keys in that database; the link's is its `own`."""
         self._link = link
         self._script = joint_script(work)
-        own = link.place.address.database
         # A server without SELECT in scripts will do where there is only one database.
         self._databases = [b"", b""] if database == own else [b"%d" % database, b"%d" % own]
 

@@ -1,4 +1,4 @@
-"""A connection for publishing to a plain Redis, without kombu and redis-py."""
+"""A connection for publishing to Redis; a plain one takes neither kombu nor redis-py."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard.broker.addresses import addresses_for
+from taskyard.broker.connection import scheme_of
 from taskyard.broker.lines import Lines
 from taskyard.broker.redis.errors import RedisConnectionError
-from taskyard.broker.redis.names import OPTIONS, bindings
 from taskyard.broker.redis.pipe import as_exception
-from taskyard.broker.redis.plain import Address, PlainConnection
+from taskyard.broker.redis.place import SCHEMES, Place, place_for
+from taskyard.broker.redis.plain import wait_in_kernel
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, RespReader, pack
 from taskyard.broker.redis.stencil import Stencil, list_for, text_of
 from taskyard.errors import BrokerDisconnected
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from taskyard.message.protocol import TaskMessage
     from taskyard.settings import Settings
 
-#: Seconds for a reply, as on kombu's channel.
-_REPLY_SECONDS: Final = 15.0
 #: A line that was idle for longer, seconds, is looked at before it is used: the server may have closed it.
 _IDLE_SECONDS: Final = 1.0
 #: In a burst a reply is looked for so often before the kernel is to wait for it: a Redis on the same machine
@@ -45,19 +44,22 @@ class RedisLine:
     """One open connection, and what was declared on it."""
 
     __slots__ = (
-        "_connection", "_looks", "_most", "_reader", "_sock", "_tags", "_used_at", "declared", "prefix",
-        "url",
+        "_connection", "_looks", "_most", "_reader", "_reply_seconds", "_sock", "_tags", "_used_at",
+        "declared", "names", "url",
     )  # fmt: skip
 
-    def __init__(self, settings: Settings, url: str, address: Address) -> None:
+    def __init__(self, url: str, place: Place) -> None:
         self.url = url
-        self.prefix: str = settings.broker_transport_options.get("global_keyprefix") or ""
+        self.names = place.names
         self.declared: set[str] = set()
-        timeout = settings.broker_connection_timeout or None
-        self._connection = PlainConnection(address, connect_timeout=timeout, timeout=_REPLY_SECONDS)
-        self._connection.connect()
-        self._looks = self._most = _LOOKS if self._connection.wait_in_kernel() else 0
+        self._reply_seconds = place.reply_seconds
+        try:
+            self._connection = place.connection()
+            self._connection.connect()
+        finally:
+            place.close()
         self._sock = self._connection._sock
+        self._looks = self._most = _LOOKS if wait_in_kernel(self._sock, self._reply_seconds) else 0
         self._reader = RespReader()
         # One line, one thread: no two messages have the same tag.
         self._tags = map(f"{new_id()}-%d".__mod__, count())
@@ -80,7 +82,7 @@ class RedisLine:
         exchange, key = (name, name) if entity is None else (entity.exchange.name, entity.routing_key)
         if exchange:
             self.request(
-                [pack(b"SADD", each, member) for each, member in bindings(self.prefix, exchange, key, name)]
+                [pack(b"SADD", each, member) for each, member in self.names.bindings(exchange, key, name)]
             )
         self.declared.add(name)
 
@@ -108,15 +110,15 @@ class RedisLine:
 
     def _written(self, message: TaskMessage | Alike, route: Route, mode: int) -> tuple[bytes, bytes]:
         """The list that a message goes to, and its text."""
-        prefix, tag = self.prefix, next(self._tags)
+        names, tag = self.names, next(self._tags)
         if type(message) is Alike:
             stencil = message.first.stencil
-            if stencil is None or not stencil.fits(route, mode, prefix):
-                stencil = message.first.stencil = Stencil(message.first, route, mode, prefix)
+            if stencil is None or not stencil.fits(route, mode, names):
+                stencil = message.first.stencil = Stencil(message.first, route, mode, names)
             return stencil.key, stencil.text_of(message, tag)
         priority = message.priority if message.priority is not None else route.priority or 0
         text = text_of(message, route.routing_key, priority, mode, tag)
-        return list_for(prefix, route.routing_key, priority), text
+        return list_for(names, route.routing_key, priority), text
 
     def request(self, commands: list[bytes]) -> None:
         """Send commands and wait for a reply to each; the first error among them is raised."""
@@ -137,8 +139,8 @@ class RedisLine:
                     left -= 1
                     if type(reply) is ErrorReply and failure is None:
                         failure = reply
-        except BlockingIOError as error:
-            raise RedisConnectionError(f"Redis has not answered for {_REPLY_SECONDS:g} s") from error
+        except (BlockingIOError, TimeoutError) as error:
+            raise RedisConnectionError(f"Redis has not answered for {self._reply_seconds:g} s") from error
         except OSError as error:
             if isinstance(error, RedisConnectionError):
                 raise
@@ -187,14 +189,14 @@ class RedisLines(Lines):
             self.drop(line)
 
     def _connect_to(self, url: str) -> Any:
-        address = Address.of(url)
-        assert address is not None, "redis_lines has looked"
-        return RedisLine(self._settings, url, address)
+        place = place_for(self._settings, url)
+        assert place is not None, "redis_lines has looked"
+        return RedisLine(url, place)
 
 
 def redis_lines(settings: Settings) -> RedisLines | None:
-    """Lines to a plain Redis (or several that stand in for each other); None where kombu is wanted."""
-    if settings.broker_use_ssl or not settings.broker_transport_options.keys() <= OPTIONS:
+    """Lines to Redis (or to several that stand in for each other); None where kombu has to write."""
+    if "body_encoding" in settings.broker_transport_options:
         return None
     urls = addresses_for(settings, write=True).urls
-    return RedisLines(settings) if all(Address.of(url) for url in urls) else None
+    return RedisLines(settings) if all(scheme_of(url) in SCHEMES for url in urls) else None

@@ -1,8 +1,8 @@
-"""The worker's link to a plain Redis: takes and settles over one session, without kombu and redis-py.
+"""The worker's link to Redis: takes and settles over one session, without kombu and redis-py where it can.
 
 What it reads and writes is what the transport's channel reads and writes; both are built of the same parts
-(session, intake, lease, settlements).  Whatever a plain link cannot do is left to the transport: TLS,
-Sentinel, broadcasts, exchanges other than direct, kombu's options (``plain_link`` says which).
+(session, intake, lease, settlements).  Queues that are more than a list with a binding to a direct exchange
+are left to the transport: broadcasts, other exchanges, queues that expire.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
 from taskyard.broker.redis.intake import Intake
 from taskyard.broker.redis.joint import JointCalls
 from taskyard.broker.redis.lease import Lease, Routes
-from taskyard.broker.redis.names import OPTIONS, bindings
 from taskyard.broker.redis.pipe import LEAVE_SECONDS
-from taskyard.broker.redis.place import Cycle, Place
+from taskyard.broker.redis.place import Place, cycle_for, place_for
 from taskyard.broker.redis.plain import Address
-from taskyard.broker.redis.session import REPLY_SECONDS, Session
+from taskyard.broker.redis.session import Session
 from taskyard.broker.topology import is_plain_queue
 
 if TYPE_CHECKING:
@@ -51,12 +50,13 @@ class RedisLink(Consuming):
         on_delivery: OnDelivery,
         options: Mapping[str, Any],
     ) -> None:
-        super().__init__(place.prefix, queues, on_delivery, options)
+        super().__init__(place.names, queues, on_delivery, options)
         self.place = place
         self._settings = settings
         self._url = url
+        self._identity: handover.Identity = url, place.names.prefix
         self._options = options
-        self._cycle = Cycle()
+        self._cycle = cycle_for(options)
         self._consumed: dict[str, None] = {}
         self._loop: Any = None
         self._alarm: Alarm | None = None
@@ -77,12 +77,15 @@ class RedisLink(Consuming):
         """Connect, take over what an earlier link of this worker has left, declare the queues."""
         options = self._options
         rules = LeaseRules.of(options, options.get("visibility_timeout", 3600))
-        session = Session(
-            self.place.connection(),
-            self.names,
-            worker_id=options.get("worker_id"),
-            tracking=options.get("wake_up", "tracking") == "tracking",
-        )
+        try:
+            session = Session(
+                self.place.connection(),
+                self.names,
+                worker_id=options.get("worker_id"),
+                tracking=options.get("wake_up", "tracking") == "tracking",
+            )
+        finally:
+            self.place.close()
         try:
             self._take_over(session, rules)
             session.wait()
@@ -90,7 +93,8 @@ class RedisLink(Consuming):
             session.pipe.close()
             raise
         self.session = session
-        self._intake = Intake(session, self._cycle, fair=True)
+        fair = options.get("queue_order_strategy", "round_robin") == "round_robin"
+        self._intake = Intake(session, self._cycle, fair=fair)
         for queue in self.queues.values():
             self.declare(queue)
 
@@ -105,18 +109,13 @@ class RedisLink(Consuming):
             self._lease.renew_soon()
         self._lease.tick(monotonic())
 
-    @property
-    def _identity(self) -> handover.Identity:
-        where = self.place.address
-        return "plain", where.host, where.port, where.database, self.place.prefix
-
     def declare(self, queue: Any) -> None:
         """Bind a queue to its exchange, as kombu does."""
         name = name_of(queue)
         exchange, key = (name, name) if isinstance(queue, str) else (queue.exchange.name, queue.routing_key)
         if not exchange:
             return
-        for table, member in bindings(self.place.prefix, exchange, key, name):
+        for table, member in self.names.bindings(exchange, key, name):
             self.session.pipe.request(b"SADD", table, member)
 
     def declare_beside(self, queue: Any) -> None:
@@ -128,10 +127,10 @@ class RedisLink(Consuming):
 
     def joint_calls(self, url: str, work: bytes) -> JointCalls | None:
         """Calls of that script on the Redis of a URL, if it is the link's own server."""
-        there, here = Address.of(url), self.place.address
-        if there is None or replace(there, database=here.database) != here:
+        there, here = Address.within(url), Address.within(self._url)
+        if there is None or here is None or replace(there, database=here.database) != here:
             return None
-        return JointCalls(self, work, there.database)
+        return JointCalls(self, work, there.database, here.database)
 
     def request(self, *arguments: bytes) -> Any:
         """One command on the link's connection, and its reply."""
@@ -167,8 +166,9 @@ class RedisLink(Consuming):
                 return
         now = monotonic()
         self._lease.tick(now)
-        if session.pipe.overdue(REPLY_SECONDS):
-            error = RedisConnectionError(f"Redis has not answered for {REPLY_SECONDS:g} s")
+        longest = self.place.reply_seconds
+        if session.pipe.overdue(longest):
+            error = RedisConnectionError(f"Redis has not answered for {longest:g} s")
             session.fail(error)
             raise error
         self._settlements.send(session, patient=True)
@@ -258,15 +258,14 @@ class RedisLink(Consuming):
             handover.abandon(self._identity, session.worker)
 
 
-def plain_link(
+def redis_link(
     settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
 ) -> RedisLink | None:
-    """A link to a plain Redis, not yet open; None where kombu's transport is wanted."""
+    """A link to Redis, not yet open; None where kombu's transport is wanted, or the broker is another."""
+    if not all(map(is_plain_queue, queues)):
+        return None
+    place = place_for(settings, url)
+    if place is None:
+        return None
     given = {**settings.broker_transport_options, **options}
-    if settings.broker_use_ssl or not given.keys() <= OPTIONS or not all(map(is_plain_queue, queues)):
-        return None
-    address = Address.of(url)
-    if address is None:
-        return None
-    place = Place(address, given.get("global_keyprefix") or "", settings.broker_connection_timeout or None)
     return RedisLink(place, settings, url, queues, on_delivery, given)

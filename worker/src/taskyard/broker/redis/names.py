@@ -3,18 +3,21 @@
 Source of kombu's: ``kombu.transport.redis`` (lists per queue and priority step, ``unacked`` and its index).
 """
 
+from __future__ import annotations
+
 from bisect import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
 
 #: kombu's separator and priority steps, and its tables of what is bound to an exchange.
-SEPARATOR: Final = "\x06\x16"
-STEPS: Final = (0, 3, 6, 9)
-BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
+_SEPARATOR: Final = "\x06\x16"
+_STEPS: Final = (0, 3, 6, 9)
+_BINDINGS: Final = ("_kombu.binding.", "_kombu.binding_permanent.")
 
 
 def connection_of(worker: bytes) -> bytes | None:
@@ -60,6 +63,15 @@ class Names:
         step = self.steps[bisect(self.steps, priority) - 1]
         return self._of(f"{queue}{self.separator}{step}" if step else queue)
 
+    def bound_to(self, exchange: str) -> bytes:
+        """Set: what is bound to an exchange, as kombu looks it up."""
+        return self._of(_BINDINGS[0] + exchange)
+
+    def bindings(self, exchange: str, key: str | None, queue: str) -> list[tuple[bytes, bytes]]:
+        """Set and member for each note that kombu keeps of a binding to a direct exchange."""
+        member = self.separator.join((key or "", "", queue)).encode()
+        return [(self._of(table + exchange), member) for table in _BINDINGS]
+
     def _of(self, name: str) -> bytes:
         return (self.prefix + name).encode()
 
@@ -69,25 +81,13 @@ def json_text(value: object) -> bytes:
     return _encode(value)
 
 
-def default_names(prefix: str) -> Names:
-    """The names where no transport option changes kombu's, except for the prefix."""
+def names_for(options: Mapping[str, Any]) -> Names:
+    """The names under the transport options of an app."""
+    prefix = options.get("global_keyprefix") or ""
     return Names(
         prefix=prefix,
-        separator=SEPARATOR,
-        steps=STEPS,
-        unacked=f"{prefix}unacked".encode(),
-        unacked_index=f"{prefix}unacked_index".encode(),
+        separator=options.get("sep", _SEPARATOR),
+        steps=tuple(options.get("priority_steps", _STEPS)),
+        unacked=(prefix + options.get("unacked_key", "unacked")).encode(),
+        unacked_index=(prefix + options.get("unacked_index_key", "unacked_index")).encode(),
     )
-
-
-def bindings(prefix: str, exchange: str, key: str | None, queue: str) -> list[tuple[bytes, bytes]]:
-    """Set and member for each note that kombu keeps of a binding to a direct exchange."""
-    member = SEPARATOR.join((key or "", "", queue)).encode()
-    return [(f"{prefix}{table}{exchange}".encode(), member) for table in BINDINGS]
-
-
-#: Transport options that our own connections heed; any other one is kombu's business.
-OPTIONS: Final = frozenset(
-    {"dead_letters", "global_keyprefix", "lease_seconds", "still_running", "visibility_timeout", "wake_up"}
-    | {"worker_id"}
-)

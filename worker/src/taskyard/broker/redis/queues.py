@@ -7,7 +7,7 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 
 from taskyard.broker.envelope import Envelope, dumps
-from taskyard.broker.redis.names import Names
+from taskyard.broker.redis.names import Names, names_for
 from taskyard.message.identity import new_id
 
 logger = logging.getLogger(__name__)
@@ -57,14 +57,7 @@ class QueueChannel(kombu_redis.Channel):  # type: ignore[misc]
     @cached_property
     def names(self) -> Names:
         """The names of the keys that this channel uses."""
-        prefix = self.global_keyprefix
-        return Names(
-            prefix=prefix,
-            separator=self.sep,
-            steps=tuple(self.priority_steps),
-            unacked=(prefix + self.unacked_key).encode(),
-            unacked_index=(prefix + self.unacked_index_key).encode(),
-        )
+        return names_for(self.connection.client.transport_options)
 
     def list_of(self, queue: str, envelope: Envelope) -> bytes:
         """The list that a message of a queue belongs to."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from typing import Any, Final
 
@@ -18,8 +18,12 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER: Final = (6, 2)
 """RPOP with a count, SMISMEMBER and ZMSCORE came with Redis 6.2."""
 
-REPLY_SECONDS: Final = 15.0
-"""A reply that takes longer means that the connection is dead, unless ``socket_timeout`` says otherwise."""
+_REPLY_SECONDS: Final = 15.0
+
+
+def reply_seconds(options: Mapping[str, Any]) -> float:
+    """A reply that takes longer means that the connection is dead; the transport option is kombu's."""
+    return float(options.get("socket_timeout") or _REPLY_SECONDS)
 
 
 class Session:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.envelope import dumps, encode_plain, is_plain
-from taskyard.broker.redis.names import default_names
+from taskyard.broker.redis.names import Names
 from taskyard.message.alike import Alike
 from taskyard.message.identity import new_id
 
@@ -40,28 +40,29 @@ def text_of(message: TaskMessage | Alike, queue: str, priority: Any, delivery_mo
 
 
 @lru_cache(maxsize=1000)
-def list_for(prefix: str, queue: str, priority: Any) -> bytes:
+def list_for(names: Names, queue: str, priority: Any) -> bytes:
     """The list that a message goes to."""
     try:
         step = max(0, min(int(priority), 9))
     except (TypeError, ValueError):
         step = 0
-    return default_names(prefix).list_for(queue, step)
+    return names.list_for(queue, step)
 
 
 class Stencil:
     """The text that messages have in common which are alike, with gaps for the rest."""
 
-    def __init__(self, first: TaskMessage, route: Route, delivery_mode: int, prefix: str) -> None:
-        self._route, self._mode, self._prefix = route, delivery_mode, prefix
+    def __init__(self, first: TaskMessage, route: Route, delivery_mode: int, names: Names) -> None:
+        self._route, self._mode, self._names = route, delivery_mode, names
         self._priority = priority = first.priority if first.priority is not None else route.priority or 0
         #: The list that they go to.
-        self.key = list_for(prefix, route.routing_key, priority)
+        self.key = list_for(names, route.routing_key, priority)
         self._text = self._cut(first)
 
-    def fits(self, route: Route, delivery_mode: int, prefix: str) -> bool:
+    def fits(self, route: Route, delivery_mode: int, names: Names) -> bool:
         """Whether it was made for these."""
-        return route is self._route and delivery_mode == self._mode and prefix == self._prefix
+        same_names = names is self._names or names == self._names
+        return route is self._route and delivery_mode == self._mode and same_names
 
     def _cut(self, first: TaskMessage) -> bytes:
         # A text that stands nowhere else marks the gaps.

@@ -16,7 +16,7 @@ from taskyard.broker.redis.channel import Channel
 from taskyard.broker.redis.errors import RedisConnectionError, ReplyError
 from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.poller import Poller
-from taskyard.broker.redis.session import REPLY_SECONDS, Session
+from taskyard.broker.redis.session import Session, reply_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         self.session: Session | None = None
         self.lease: Lease
         self.adopted: dict[str, Held] = {}
-        self._reply_seconds = REPLY_SECONDS
+        self._reply_seconds = reply_seconds(client.transport_options)
         self._consumers: list[Any] = []
         self._timers: list[Any] = []
 
@@ -69,7 +69,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
     def _open_session(self, channel: Any) -> None:
         options = self.client.transport_options
-        self._reply_seconds = float(channel.socket_timeout or REPLY_SECONDS)
         rules = LeaseRules.of(options, channel.visibility_timeout)
         session = Session(
             channel._get_pool().make_connection(),

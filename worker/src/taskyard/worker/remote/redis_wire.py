@@ -7,7 +7,7 @@ its exchange with its routing key (kombu's set `_kombu.binding.<exchange>`).
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.envelope import UnreadableMessageError, dumps, parse
 from taskyard.broker.redis.errors import RedisConnectionError
@@ -17,6 +17,7 @@ from taskyard.message.identity import new_id
 from taskyard.worker.remote.wire import Message
 
 if TYPE_CHECKING:
+    from taskyard.broker.redis.place import Place
     from taskyard.loop import Loop
     from taskyard.settings import Settings
     from taskyard.worker.remote.wire import Owner
@@ -26,52 +27,6 @@ _ANSWER_SECONDS = 15.0
 #: Seconds that a reply is kept which nobody takes, unless the settings say how long.
 _REPLY_SECONDS = 300
 _TASK_TOPIC = "task.multi"
-
-
-class Place(Protocol):
-    """A Redis and the names that kombu uses there."""
-
-    separator: str
-    prefix: str
-
-    def connection(self) -> Any:
-        """A new connection as a Pipe takes it."""
-
-    def topic(self, exchange: str, routing_key: str) -> str:
-        """Where kombu publishes what goes to a fanout exchange."""
-
-    def bindings(self, exchange: str) -> str:
-        """The set of what is bound to an exchange."""
-
-    def close(self) -> None:
-        """The wire is closed."""
-
-
-class KombuPlace:
-    """The Redis of a kombu connection."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._channel: Any = None
-
-    def connection(self) -> Any:
-        """One of redis-py's."""
-        channel = self._channel = self._connection.channel()
-        self.separator: str = channel.sep
-        self.prefix: str = channel.global_keyprefix
-        return channel._get_pool().make_connection()
-
-    def topic(self, exchange: str, routing_key: str) -> str:
-        """As the channel names it."""
-        return f"{self.prefix}{self._channel._get_publish_topic(exchange, routing_key)}"
-
-    def bindings(self, exchange: str) -> str:
-        """As the channel names it."""
-        return f"{self.prefix}{self._channel.keyprefix_queue % exchange}"
-
-    def close(self) -> None:
-        """Close the channel, too."""
-        self._connection.collect()
 
 
 class RedisWire:
@@ -130,8 +85,7 @@ class RedisWire:
 
     def reply(self, exchange: str, routing_key: str, message: Message) -> None:
         """Look up who waits for it, and push."""
-        place = self._place
-        key = place.bindings(exchange).encode()
+        names = self._place.names
         envelope = _envelope(message, exchange, routing_key, 1)
         life = b"%d" % max(1, int(self._conf.control_queue_ttl or _REPLY_SECONDS))
 
@@ -139,14 +93,14 @@ class RedisWire:
             if isinstance(rows, ErrorReply):
                 return
             for row in rows:
-                wanted, _, queue = bytes(row).decode().split(place.separator)
+                wanted, _, queue = bytes(row).decode().split(names.separator)
                 if wanted == routing_key:
-                    name = f"{place.prefix}{queue}".encode()
+                    name = names.list_for(queue, 0)
                     self._pipe.call(_ignore, b"LPUSH", name, envelope)
                     # Who asked may be gone without a word.
                     self._pipe.call(_ignore, b"EXPIRE", name, life)
 
-        self._call(bound, b"SMEMBERS", key)
+        self._call(bound, b"SMEMBERS", names.bound_to(exchange))
 
     def publish(self, routing_key: str, message: Message) -> None:
         """PUBLISH; the answer is how many listened."""

@@ -73,7 +73,7 @@ class Wire(Protocol):
 def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     """The wire beside this link, to the same broker; None where the broker has no broadcast."""
     place = getattr(link, "place", None)
-    if place is not None:  # a plain Redis
+    if place is not None:  # a Redis
         from taskyard.worker.remote.redis_wire import RedisWire
 
         return RedisWire(app.conf, place, loop, owner)
@@ -86,9 +86,10 @@ def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     maker: Callable[..., Wire]
     driver = connection.transport.driver_type
     if driver == "redis":
-        from taskyard.worker.remote.redis_wire import KombuPlace, RedisWire
+        from taskyard.broker.redis.kombu_place import KombuPlace
+        from taskyard.worker.remote.redis_wire import RedisWire
 
-        return RedisWire(app.conf, KombuPlace(connection), loop, owner)
+        return RedisWire(app.conf, KombuPlace(connection.clone, connection.transport_options), loop, owner)
     if driver == "amqp":
         from taskyard.worker.remote.amqp_wire import AmqpWire as maker  # noqa: N813
     elif connection.supports_exchange_type("fanout"):
