@@ -10,6 +10,7 @@ import pytest
 
 from taskyard import App
 from taskyard.loop import Loop
+from taskyard.result import joint_store
 from taskyard.result.chord_parts import Brought, Part
 from taskyard.result.joint_store import JointStore
 from taskyard.result.store import Batch
@@ -133,3 +134,18 @@ def test_after_a_refusal_the_broker_s_connection_is_left_alone(
     bench.put("c")
     assert len(bench.sent()) == 2
     assert bench.store.pending == 3
+
+
+def test_after_a_while_it_is_tried_again_when_nothing_waits_for_the_other_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_store, "_AGAIN_SECONDS", 0.0)
+    bench.open_link()
+    bench.put("a")
+    bench.sent()
+    bench.joint.calls[0][2](RuntimeError("OOM"))
+    bench.put("b")
+    assert bench.store.pending == len(bench.store._waiting) == 2
+    bench.store._waiting.clear()  # they are stored
+    bench.put("c")
+    assert bench.sent() == [["a"], ["c"]]

@@ -1,7 +1,7 @@
 """The worker's results in the Redis that is its broker too: stored and acknowledged in one call.
 
 They go by the broker's connection.  A chord has to be told between the two, so parts of chords go by another
-one, as everything does while the broker's connection is lost or its server refuses such calls.
+one, as everything does while the broker's connection is lost, and for a while after its server refused a call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import logging
 from collections import deque
 from functools import partial
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard.result.redis_store import RESULTS_A_CALL, RedisStore
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from taskyard.settings import Settings
 
 logger = logging.getLogger("taskyard.result.store")
+
+#: Seconds until calls are tried again which the server refused (it was full, say).
+_AGAIN_SECONDS: Final = 30.0
 
 
 class JointStore(RedisStore):
@@ -33,6 +37,7 @@ class JointStore(RedisStore):
         #: Calls without an answer by number, the oldest first.
         self._calls: dict[int, list[Batch]] = {}
         self._numbers = count()
+        self._again_at: float | None = None
 
     @property
     def pending(self) -> int:
@@ -42,10 +47,14 @@ class JointStore(RedisStore):
     def link_open(self, link: Link) -> None:
         """From now on by this connection, if it leads to the same server."""
         self._joint = link.joint_calls(self._url, self.script.source)
+        self._again_at = None
 
     def link_lost(self) -> None:
         """What had no answer is stored again: that it was stored before does no harm."""
         self._joint = None
+        self._turn_to_own_connection()
+
+    def _turn_to_own_connection(self) -> None:
         for batch in chain(*self._calls.values(), self._for_joint):
             super().put(batch)
         self._calls.clear()
@@ -53,10 +62,18 @@ class JointStore(RedisStore):
 
     def put(self, batch: Batch) -> None:
         """Store with the others of this turn; in order, if earlier ones wait for a store that is away."""
-        if self._joint is None or batch.brought is not None or self.away:
+        if self._joint is None or batch.brought is not None or self.away or self._refused():
             super().put(batch)
         else:
             self._for_joint.append(batch)
+
+    def _refused(self) -> bool:
+        if self._again_at is None:
+            return False
+        if monotonic() < self._again_at or super().pending:
+            return True
+        self._again_at = None
+        return False
 
     def flush(self) -> None:
         """Send what was put in this turn."""
@@ -81,7 +98,8 @@ class JointStore(RedisStore):
             return  # stored by the other connection, because a call before it was refused
         if error is not None:
             logger.warning("results go by a connection of their own, the broker's refuses them: %s", error)
-            self.link_lost()
+            self._again_at = monotonic() + _AGAIN_SECONDS
+            self._turn_to_own_connection()
             return
         for batch in self._calls.pop(number):
             batch.stored()
