@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: docs help demo down test unit integration conformance e2e lint format crds bench bench-quick bench-growth bench-report bench-start clean
+.PHONY: docs help demo down test unit integration conformance e2e lint format crds bench bench-quick bench-growth bench-report bench-celery bench-start clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -71,6 +71,10 @@ bench-quick: $(STAMP) ## The same in three minutes: one round, defaults only
 
 bench-growth: $(STAMP) ## Measure how costs grow, beside Celery: queues, backlog, bodies, ETAs, chords
 	@$(PY) -m benchmarks.growth
+
+bench-celery: $(STAMP) ## Measure Celery on its own Redis transport and on Taskyard's (a quarter of an hour)
+	@$(PY) -m benchmarks.run --name under-celery \
+	    --only "celery,celery over taskyard,celery solo,celery solo over taskyard"
 
 bench-report: $(STAMP) ## Write the kept figures into docs/performance.md
 	@$(PY) -m benchmarks.report

@@ -35,25 +35,39 @@ def between(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
+def under_celery(path: Path) -> str:
+    """What Celery gains by our transport."""
+    if not path.exists():
+        return "No figures are kept yet: `make bench-celery` takes them."
+    return f"From `benchmarks/results/{path.name}`, written by `make bench-celery`.\n\n{write(path)}"
+
+
+def growth(path: Path) -> str:
+    """How costs grow."""
+    if not path.exists():
+        return "No figures are kept yet: `make bench-growth` takes them."
+    table = growth_table.write(path)
+    return f"From `benchmarks/results/{path.name}`, written by `make bench-growth`.\n\n{table}"
+
+
+def side_by_side(path: Path | None) -> str:
+    """Taskyard and its peers."""
+    PLOT.unlink(missing_ok=True)
+    if path is None:
+        return "No figures are kept yet: `make bench` takes them."
+    table = write(path)
+    PLOT.write_text(path.with_suffix(".svg").read_text())
+    command = "make bench" if path.stem == "full" else "make bench-quick"
+    source = f"From `benchmarks/results/{path.name}`, written by `{command}`."
+    return f"{source}\n\n{table}\n![The medians as bars](performance.svg)"
+
+
 def main() -> int:
     """Write everything that comes of the kept raw files."""
-    page = PAGE.read_text()
     kept = next(filter(Path.exists, (RESULTS / f"{name}.json" for name in SIDE_BY_SIDE)), None)
-    text = "No figures are kept yet: `make bench` takes them."
-    PLOT.unlink(missing_ok=True)
-    if kept:
-        table = write(kept)
-        PLOT.write_text(kept.with_suffix(".svg").read_text())
-        command = "make bench" if kept.stem == "full" else "make bench-quick"
-        source = f"From `benchmarks/results/{kept.name}`, written by `{command}`."
-        text = f"{source}\n\n{table}\n![The medians as bars](performance.svg)"
-    page = between(page, "side by side", text)
-    growth = RESULTS / "growth.json"
-    text = "No figures are kept yet: `make bench-growth` takes them."
-    if growth.exists():
-        table = growth_table.write(growth)
-        text = f"From `benchmarks/results/{growth.name}`, written by `make bench-growth`.\n\n{table}"
-    PAGE.write_text(between(page, "growth", text))
+    page = between(PAGE.read_text(), "side by side", side_by_side(kept))
+    page = between(page, "under celery", under_celery(RESULTS / "under-celery.json"))
+    PAGE.write_text(between(page, "growth", growth(RESULTS / "growth.json")))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 

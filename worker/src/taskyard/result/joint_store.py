@@ -1,7 +1,7 @@
 """The worker's results in the Redis that is its broker too: stored and acknowledged in one call.
 
 They go by the broker's connection.  A chord has to be told between the two, so parts of chords go by another
-one, as everything does while the broker's connection is lost, and for a while after its server refused a call.
+one; so does all while the broker's connection is lost, and for a time after its server refused a call.
 """
 
 from __future__ import annotations
