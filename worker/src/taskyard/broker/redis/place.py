@@ -87,9 +87,7 @@ def cycle_for(options: Mapping[str, Any]) -> Any:
 class PlainPlace:
     """A plain Redis."""
 
-    def __init__(
-        self, address: Address, options: Mapping[str, Any], connect_timeout: float | None = None
-    ) -> None:
+    def __init__(self, address: Address, options: Mapping[str, Any], connect_timeout: float | None) -> None:
         self.names = names_for(options)
         self.reply_seconds = reply_seconds(options)
         self._address = address

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.broker.link import Link
+    from taskyard.broker.redis.place import Place
     from taskyard.loop import Loop
 
 #: Options of the link's connection that hold for what it leases, which a wire does not.
@@ -72,8 +73,8 @@ class Wire(Protocol):
 
 def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     """The wire beside this link, to the same broker; None where the broker has no broadcast."""
-    place = getattr(link, "place", None)
-    if place is not None:  # a Redis
+    place: Place | None = getattr(link, "place", None)
+    if place is not None:
         from taskyard.worker.remote.redis_wire import RedisWire
 
         return RedisWire(app.conf, place, loop, owner)
