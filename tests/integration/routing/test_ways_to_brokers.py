@@ -29,6 +29,7 @@ def round_trips(url: str, settings: dict[str, Any], start_routed: StartRouted, c
     assert not worker.ended()
     app.send_task("routing_jobs.mark", ("later",), countdown=1)
     wait_until(lambda: len(worker.ran()) == count + 1)
+    wait_until(lambda: app.control.ping(timeout=2, limit=1) == [{"w0": {"ok": "pong"}}])
     assert worker.stop() == 0
 
 
