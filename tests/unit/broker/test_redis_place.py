@@ -27,6 +27,7 @@ def place(url: str, **settings: Any) -> Any:
         {"global_keyprefix": "shop:", "visibility_timeout": 60},
         {"sep": ":", "priority_steps": [0, 5]},
         {"socket_keepalive": True, "health_check_interval": 30, "max_retries": 3},
+        {"fanout_prefix": True, "fanout_patterns": True},
     ],
 )
 def test_a_socket_is_enough(options: dict[str, Any]) -> None:
@@ -43,6 +44,7 @@ def test_a_socket_is_enough(options: dict[str, Any]) -> None:
         ("sentinel://h:26379;sentinel://i:26379", {}),
         ("redis://h", {"broker_transport_options": {"client_name": "shop"}}),
         ("redis://h", {"broker_transport_options": {"never_heard_of": 1}}),
+        ("redis://h", {"broker_transport_options": {"fanout_prefix": False}}),
     ],
 )
 def test_what_takes_more_is_reached_as_kombu_reaches_it(url: str, settings: dict[str, Any]) -> None:

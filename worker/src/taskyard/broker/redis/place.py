@@ -30,6 +30,7 @@ _OF_SOCKETS: Final = frozenset(
     | {"interval_max", "interval_start", "interval_step", "max_retries", "unacked_mutex_expire"}
     | {"unacked_mutex_key", "unacked_restore_interval", "unacked_restore_limit", "unacked_restore_throttle"}
 )
+_ON_BY_DEFAULT: Final = frozenset({"fanout_patterns", "fanout_prefix"})
 #: kombu's prefix of what is published to a fanout exchange.
 _TOPIC: Final = "/{}."
 
@@ -113,13 +114,19 @@ class PlainPlace:
         """Nothing to close."""
 
 
+def _takes_a_socket(options: Mapping[str, Any]) -> bool:
+    """Whether no option asks for more; the two of broadcasts are on where nothing is said."""
+    said = {name for name, value in options.items() if name not in _ON_BY_DEFAULT or value is not True}
+    return said <= _OF_SOCKETS
+
+
 def place_for(settings: Settings, url: str) -> Place | None:
     """The Redis of a broker's URL; None if that is another kind of broker."""
     if scheme_of(url) not in SCHEMES:
         return None
     options = settings.broker_transport_options
     address = Address.of(url)
-    if address is None or settings.broker_use_ssl or not options.keys() <= _OF_SOCKETS:
+    if address is None or settings.broker_use_ssl or not _takes_a_socket(options):
         from taskyard.broker.redis.kombu_place import KombuPlace
 
         return KombuPlace(partial(connect_as_configured, settings, url), options)
