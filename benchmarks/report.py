@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import growth_table
@@ -13,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
 #: The best that there is goes into the page.
-SIDE_BY_SIDE = ("full", "quick")
+SIDE_BY_SIDE = {"full": "make bench", "quick": "make bench-quick"}
 
 
 def write(path: Path) -> str:
@@ -35,39 +36,31 @@ def between(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
-def under_celery(path: Path) -> str:
-    """What Celery gains by our transport."""
+def section(path: Path, command: str, table: Callable[[Path], str] = write) -> str:
+    """What a kept raw file says, and which command writes it."""
     if not path.exists():
-        return "No figures are kept yet: `make bench-celery` takes them."
-    return f"From `benchmarks/results/{path.name}`, written by `make bench-celery`.\n\n{write(path)}"
+        return f"No figures are kept yet: `{command}` takes them."
+    return f"From `benchmarks/results/{path.name}`, written by `{command}`.\n\n{table(path)}"
 
 
-def growth(path: Path) -> str:
-    """How costs grow."""
-    if not path.exists():
-        return "No figures are kept yet: `make bench-growth` takes them."
-    table = growth_table.write(path)
-    return f"From `benchmarks/results/{path.name}`, written by `make bench-growth`.\n\n{table}"
-
-
-def side_by_side(path: Path | None) -> str:
-    """Taskyard and its peers."""
+def side_by_side() -> str:
+    """The best comparison that there is, and its plot for the page."""
     PLOT.unlink(missing_ok=True)
-    if path is None:
-        return "No figures are kept yet: `make bench` takes them."
-    table = write(path)
-    PLOT.write_text(path.with_suffix(".svg").read_text())
-    command = "make bench" if path.stem == "full" else "make bench-quick"
-    source = f"From `benchmarks/results/{path.name}`, written by `{command}`."
-    return f"{source}\n\n{table}\n![The medians as bars](performance.svg)"
+    for name, command in SIDE_BY_SIDE.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            text = section(path, command)
+            PLOT.write_text(path.with_suffix(".svg").read_text())
+            return f"{text}\n![The medians as bars](performance.svg)"
+    return section(RESULTS / "full.json", "make bench")
 
 
 def main() -> int:
     """Write everything that comes of the kept raw files."""
-    kept = next(filter(Path.exists, (RESULTS / f"{name}.json" for name in SIDE_BY_SIDE)), None)
-    page = between(PAGE.read_text(), "side by side", side_by_side(kept))
-    page = between(page, "under celery", under_celery(RESULTS / "under-celery.json"))
-    PAGE.write_text(between(page, "growth", growth(RESULTS / "growth.json")))
+    page = between(PAGE.read_text(), "side by side", side_by_side())
+    page = between(page, "under celery", section(RESULTS / "under-celery.json", "make bench-celery"))
+    text = section(RESULTS / "growth.json", "make bench-growth", growth_table.write)
+    PAGE.write_text(between(page, "growth", text))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 

@@ -45,7 +45,6 @@ def slow() -> Iterator[SlowServer]:
 def test_a_slow_reply_is_looked_for_ever_less_and_then_not_until_one_is_quick(slow: SlowServer) -> None:
     url = f"redis://127.0.0.1:{slow.port}"
     place = place_for(App("line", broker=url, set_as_current=False).conf, url)
-    assert place is not None
     line = RedisLine(url, place)
     try:
         assert line._looks > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from taskyard.broker.connection import connect_as_configured
+from taskyard.broker.connection import connect_as_configured, is_redis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def _redis_link(
     settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: dict[str, Any]
 ) -> Link | None:
     """The link to a Redis, where it will do."""
-    if not url.startswith(("redis", "sentinel")):
+    if not is_redis(url):
         return None
     from taskyard.broker.redis.link import redis_link
 

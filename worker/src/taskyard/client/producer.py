@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from taskyard.broker.connection import without_password
+from taskyard.broker.connection import is_redis, without_password
 from taskyard.broker.lines import Line, Lines, is_unreachable
 from taskyard.broker.topology import is_plain_queue
 from taskyard.errors import BrokerDisconnected
@@ -110,7 +110,7 @@ class Producer:
         """Lines to Redis, if that is the broker; None where kombu is wanted."""
         if not self._redis_known:
             self._redis_known = True
-            if str(self._settings.effective_write_url()).startswith(("redis", "sentinel")):
+            if is_redis(str(self._settings.effective_write_url())):
                 from taskyard.broker.redis.line import redis_lines
 
                 self._redis = redis_lines(self._settings)

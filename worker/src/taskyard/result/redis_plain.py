@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from taskyard.settings import Settings
 
 #: Settings that say where the store is and who we are there, beside the URL.
-_WHERE = ("redis_db", "redis_host", "redis_port", "redis_username", "redis_password")
-#: Settings that make a connection more than a socket with a password.
-_BEYOND_PLAIN = (
-    *_WHERE, "redis_backend_use_ssl", "redis_backend_credential_provider", "redis_client_name",
-    "redis_socket_keepalive",
+_WHERE = (
+    "redis_db", "redis_host", "redis_port", "redis_username", "redis_password",
+    "redis_backend_credential_provider",
 )  # fmt: skip
+#: Settings that make a connection more than a socket with a password.
+_BEYOND_PLAIN = (*_WHERE, "redis_backend_use_ssl", "redis_client_name", "redis_socket_keepalive")
 
 
 def url_says_where(settings: Settings) -> bool:
     """Whether the URL alone decides where the store is, so that it can be known as the broker's server."""
-    return not any(settings[name] for name in (*_WHERE, "redis_backend_credential_provider"))
+    return not any(settings[name] for name in _WHERE)
 
 
 def plain_address(url: str, settings: Settings) -> Address | None:

@@ -184,11 +184,7 @@ class Holding(Burial, Link):
 
     def list_of(self, queue: str, envelope: Envelope) -> bytes:
         """The list that a message of a queue belongs to."""
-        try:
-            priority = max(0, min(int(envelope["properties"]["priority"]), 9))
-        except (TypeError, ValueError, KeyError):
-            priority = 0
-        return self.names.list_for(queue, priority)
+        return self.names.list_of(queue, envelope.get("properties", {}).get("priority"))
 
 
 def _opened(envelope: Envelope) -> Opened:

@@ -11,11 +11,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard.broker.addresses import addresses_for
-from taskyard.broker.connection import scheme_of
+from taskyard.broker.connection import is_redis
 from taskyard.broker.lines import Lines
 from taskyard.broker.redis.errors import RedisConnectionError
 from taskyard.broker.redis.pipe import as_exception
-from taskyard.broker.redis.place import SCHEMES, Place, place_for
+from taskyard.broker.redis.place import Place, place_for
 from taskyard.broker.redis.plain import wait_in_kernel
 from taskyard.broker.redis.resp import INCOMPLETE, ErrorReply, RespReader, pack
 from taskyard.broker.redis.stencil import Stencil, list_for, text_of
@@ -189,9 +189,7 @@ class RedisLines(Lines):
             self.drop(line)
 
     def _connect_to(self, url: str) -> Any:
-        place = place_for(self._settings, url)
-        assert place is not None, "redis_lines has looked"
-        return RedisLine(url, place)
+        return RedisLine(url, place_for(self._settings, url))
 
 
 def redis_lines(settings: Settings) -> RedisLines | None:
@@ -199,4 +197,4 @@ def redis_lines(settings: Settings) -> RedisLines | None:
     if "body_encoding" in settings.broker_transport_options:
         return None
     urls = addresses_for(settings, write=True).urls
-    return RedisLines(settings) if all(scheme_of(url) in SCHEMES for url in urls) else None
+    return RedisLines(settings) if all(map(is_redis, urls)) else None

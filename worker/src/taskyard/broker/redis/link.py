@@ -27,7 +27,7 @@ from taskyard.broker.redis.intake import Intake
 from taskyard.broker.redis.joint import JointCalls
 from taskyard.broker.redis.lease import Lease, Routes
 from taskyard.broker.redis.pipe import LEAVE_SECONDS
-from taskyard.broker.redis.place import Place, cycle_for, place_for
+from taskyard.broker.redis.place import Cycle, Place, cycle_for, place_for
 from taskyard.broker.redis.plain import Address
 from taskyard.broker.redis.session import Session
 from taskyard.broker.topology import is_plain_queue
@@ -93,8 +93,7 @@ class RedisLink(Consuming):
             session.pipe.close()
             raise
         self.session = session
-        fair = options.get("queue_order_strategy", "round_robin") == "round_robin"
-        self._intake = Intake(session, self._cycle, fair=fair)
+        self._intake = Intake(session, self._cycle, fair=isinstance(self._cycle, Cycle))
         for queue in self.queues.values():
             self.declare(queue)
 
@@ -261,11 +260,8 @@ class RedisLink(Consuming):
 def redis_link(
     settings: Settings, url: str, queues: Collection[Any], on_delivery: OnDelivery, options: Mapping[str, Any]
 ) -> RedisLink | None:
-    """A link to Redis, not yet open; None where kombu's transport is wanted, or the broker is another."""
+    """A link to Redis, not yet open; None where kombu's transport is wanted."""
     if not all(map(is_plain_queue, queues)):
         return None
-    place = place_for(settings, url)
-    if place is None:
-        return None
     given = {**settings.broker_transport_options, **options}
-    return RedisLink(place, settings, url, queues, on_delivery, given)
+    return RedisLink(place_for(settings, url), settings, url, queues, on_delivery, given)

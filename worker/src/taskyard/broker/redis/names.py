@@ -63,6 +63,14 @@ class Names:
         step = self.steps[bisect(self.steps, priority) - 1]
         return self._of(f"{queue}{self.separator}{step}" if step else queue)
 
+    def list_of(self, queue: str, priority: Any) -> bytes:
+        """The list of a message with that priority, whatever it is: kombu takes 0 to 9."""
+        try:
+            step = max(0, min(int(priority), 9))
+        except (TypeError, ValueError):
+            step = 0
+        return self.list_for(queue, step)
+
     def bound_to(self, exchange: str) -> bytes:
         """Set: what is bound to an exchange, as kombu looks it up."""
         return self._of(_BINDINGS[0] + exchange)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from taskyard.broker.connection import connect_as_configured, scheme_of
+from taskyard.broker.connection import connect_as_configured
 from taskyard.broker.redis.names import Names, names_for
 from taskyard.broker.redis.plain import Address, PlainConnection
 from taskyard.broker.redis.session import reply_seconds
@@ -18,8 +18,6 @@ from taskyard.broker.redis.session import reply_seconds
 if TYPE_CHECKING:
     from taskyard.settings import Settings
 
-#: Schemes of URLs that lead to a Redis.
-SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 #: Transport options with which a socket will do: they speak of names, of leases, of sockets...
 _OF_SOCKETS: Final = frozenset(
     {"dead_letters", "global_keyprefix", "lease_seconds", "priority_steps", "queue_order_strategy", "sep"}
@@ -120,10 +118,8 @@ def _takes_a_socket(options: Mapping[str, Any]) -> bool:
     return said <= _OF_SOCKETS
 
 
-def place_for(settings: Settings, url: str) -> Place | None:
-    """The Redis of a broker's URL; None if that is another kind of broker."""
-    if scheme_of(url) not in SCHEMES:
-        return None
+def place_for(settings: Settings, url: str) -> Place:
+    """The Redis of a broker's URL."""
     options = settings.broker_transport_options
     address = Address.of(url)
     if address is None or settings.broker_use_ssl or not _takes_a_socket(options):

@@ -42,11 +42,7 @@ def text_of(message: TaskMessage | Alike, queue: str, priority: Any, delivery_mo
 @lru_cache(maxsize=1000)
 def list_for(names: Names, queue: str, priority: Any) -> bytes:
     """The list that a message goes to."""
-    try:
-        step = max(0, min(int(priority), 9))
-    except (TypeError, ValueError):
-        step = 0
-    return names.list_for(queue, step)
+    return names.list_of(queue, priority)
 
 
 class Stencil:
