@@ -62,6 +62,25 @@ def ports(kube: Kubectl) -> Iterator[dict[str, int]]:
         yield {port: forward.port for port, forward in forwards.items()}
 
 
+def _operator_lock(kind: int) -> Iterator[None]:
+    """Tests share the operator: many may count on it at a time, or one may kill it."""
+    with (Path(tempfile.gettempdir()) / f"taskyard-{name()}.operator").open("w") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+@pytest.fixture
+def steady_operator() -> Iterator[None]:
+    """Nobody kills the operator during the test: a new one watches 30 s before it scales down."""
+    yield from _operator_lock(fcntl.LOCK_SH)
+
+
+@pytest.fixture
+def mortal_operator() -> Iterator[None]:
+    """The test may kill the operator: none that counts on it runs meanwhile."""
+    yield from _operator_lock(fcntl.LOCK_EX)
+
+
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> str:
     """Each test runs on both brokers."""

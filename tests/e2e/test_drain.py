@@ -7,7 +7,12 @@ import pytest
 from tests.e2e.scenario import Scenario
 from tests.harness.kubectl import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(800),
+    # The tasks are as long as scaling down takes; that of an operator just started takes half a minute more.
+    pytest.mark.usefixtures("steady_operator"),
+]
 
 
 def test_busy_pods_are_the_last_to_go(scenario: Scenario) -> None:
@@ -39,7 +44,6 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
     scenario.pool(concurrency=16, autoscaling={"minReplicas": 3, "maxReplicas": 3})
     scenario.until_pods(3, state="working")
     before = {pod.name for pod in scenario.watch.ran()}
-    # (long enough even if another test kills the operator: a new one watches 30 s before a step down)
     seconds = [120] * 16 + [8] * 32
     random.Random(1).shuffle(seconds)
     ids = scenario.send([("quickstart.nap", [each]) for each in seconds])

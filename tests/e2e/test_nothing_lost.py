@@ -68,7 +68,8 @@ def another_is_ready(operator: Kubectl, killed: set[str]) -> bool:
     )
 
 
-@pytest.mark.xdist_group("operator")
+@pytest.mark.xdist_group("operator")  # in one process, as the second would only wait for the first
+@pytest.mark.usefixtures("mortal_operator")
 def test_operator_killed_three_times(scenario: Scenario) -> None:
     scenario.queue()
     scenario.pool()
