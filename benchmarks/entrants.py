@@ -1,6 +1,7 @@
 """Who takes part: each peer as its documentation starts it, with two processes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Entrant:
     brokers: tuple[str, ...] = ("redis",)
     #: Many tasks at once: the peer's own way, or nothing.
     many: str = ""
-    #: Whether `make bench-quick` has it, too.
-    quick: bool = True
+    #: The shortest plan that has it: `make bench-quick`, `make bench`, or none, unless it is named.
+    plan: Literal["quick", "full", "named"] = "quick"
 
 
 BOTH = ("redis", "rabbitmq")
@@ -56,7 +57,7 @@ ENTRANTS = (
         note="prefork, 2 processes, task_acks_late",
         variant="acks-late",
         brokers=BOTH,
-        quick=False,
+        plan="full",
     ),
     Entrant(
         "celery over taskyard",
@@ -64,14 +65,14 @@ ENTRANTS = (
         _CELERY,
         note="prefork, 2 processes, over Taskyard's Redis transport, which takes messages without losing any",
         variant="taskyard-transport",
-        quick=False,
+        plan="full",
     ),
     Entrant(
         "celery solo",
         "celery",
         _SOLO,
         note="pool solo, 1 process: not the default",
-        quick=False,
+        plan="named",
     ),
     Entrant(
         "celery solo over taskyard",
@@ -79,7 +80,7 @@ ENTRANTS = (
         _SOLO,
         note="pool solo, 1 process, over Taskyard's Redis transport",
         variant="taskyard-transport",
-        quick=False,
+        plan="named",
     ),
     Entrant(
         "dramatiq",
@@ -112,7 +113,7 @@ ENTRANTS = (
         note="ListQueueBroker, 2 processes, 100 coroutines each; at most once",
         variant="list",
         many="100 in flight",
-        quick=False,
+        plan="full",
     ),
     Entrant(
         "arq",
@@ -131,7 +132,7 @@ ENTRANTS = (
         variant="tuned",
         processes=2,
         share=0.5,
-        quick=False,
+        plan="full",
     ),
     Entrant(
         "rq",
@@ -147,7 +148,7 @@ ENTRANTS = (
         ("@rq", "worker-pool", "-n", "2", "-q", "-w", "rq.SimpleWorker", "--url", "{broker}"),
         note="worker-pool of 2 that does not fork: not the default",
         share=0.2,
-        quick=False,
+        plan="full",
     ),
     Entrant(
         "huey",
@@ -167,9 +168,10 @@ ENTRANTS = (
 
 
 def chosen(broker: str, *, quick: bool, only: frozenset[str] = frozenset()) -> list[Entrant]:
-    """Those that run on the broker; of the quick ones, or of the named ones, where asked."""
+    """Those that run on the broker: the named ones, or else those of the plan."""
+    plans = ("quick",) if quick else ("quick", "full")
     return [
         each
         for each in ENTRANTS
-        if broker in each.brokers and (each.quick or not quick) and (not only or each.name in only)
+        if broker in each.brokers and (each.name in only if only else each.plan in plans)
     ]

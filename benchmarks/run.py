@@ -125,7 +125,10 @@ def run(plan: Plan, only: frozenset[str]) -> dict[str, Any]:
         for number in range(plan.rounds):
             print(f"round {number + 1} of {plan.rounds}", flush=True)
             state = before()
-            found = [measured(each) for each in one_round(plan, number, redis, rabbitmq, only)]
+            found = [
+                {"push_us": redis.push_us(), **measured(each)}
+                for each in one_round(plan, number, redis, rabbitmq, only)
+            ]
             raw["rounds"].append({**state, "measurements": found})
     if plan.loss:
         print("loss after SIGKILL, all at the same time", flush=True)

@@ -58,6 +58,13 @@ def test_circumstances_settings_and_versions_are_said() -> None:
     assert "rival 1.2" in text
 
 
+def test_the_pace_of_the_machine_is_said_where_it_was_taken() -> None:
+    paces = zip(TWO, (40, 60.4), strict=True)
+    slower = [[{**each, "push_us": pace} for each in found] for found, pace in paces]
+    assert "LPUSH on a bare socket took so many µs in each round: 40, 60; it took" in markdown(raw(*slower))
+    assert "LPUSH" not in markdown(raw(*TWO))
+
+
 def test_losses_have_a_table_when_they_were_taken() -> None:
     lost = {"row": "loss", "entrant": "rival", "missing": 7, "twice": 1, "waited_seconds": 90.0}
     assert "| rival | 7 | 1 | 90 |" in markdown(raw(*TWO, loss=[lost]))
