@@ -1,8 +1,5 @@
 """The brokers of a run: one Redis and one RabbitMQ, made empty before each measurement."""
 
-import socket
-import statistics
-from time import perf_counter
 from typing import Protocol
 
 import redis
@@ -10,8 +7,6 @@ import redis
 from benchmarks.process_tree import cpu_of, family
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
-
-_PUSHES = 2_000
 
 
 class Broker(Protocol):
@@ -45,24 +40,6 @@ class Redis:
 
     def cpu(self) -> float:
         return cpu_of(self._server.pid)
-
-    def push_us(self) -> float:
-        """Microseconds that one LPUSH of 1 kB takes with its reply, on a socket without any client: the pace.
-
-        What others do on the host of a virtual machine shows here, and nowhere in the machine itself.
-        """
-        body = b"x" * 1000
-        command = b"*3\r\n$5\r\nLPUSH\r\n$4\r\npace\r\n$%d\r\n%b\r\n" % (len(body), body)
-        times = []
-        with socket.create_connection(("127.0.0.1", self._server.port)) as bare:
-            bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for _ in range(_PUSHES):
-                began = perf_counter()
-                bare.sendall(command)
-                bare.recv(64)
-                times.append(perf_counter() - began)
-        self._client.delete("pace")
-        return statistics.median(times) * 1e6
 
     def version(self) -> str:
         found: dict[str, str] = self._client.info("server")

@@ -22,9 +22,10 @@ def circumstances(raw: Raw) -> str:
 
 
 def _pace(raw: Raw) -> str:
-    """How long a bare LPUSH took, in the median of what was measured in each round."""
-    rounds = [[each["push_us"] for each in one["measurements"] if "push_us" in each] for one in raw["rounds"]]
-    if not all(rounds):
-        return ""
-    medians = ", ".join(f"{statistics.median(times):.0f}" for times in rounds)
-    return f"one LPUSH on a bare socket took so many µs in each round: {medians}; "
+    """How fast the machine was, in the median of each round, and whether its processors might sleep."""
+    rounds = [[each["loop_ns"] for each in one["measurements"] if "loop_ns" in each] for one in raw["rounds"]]
+    said = "processors kept from sleeping; " if raw.get("awake") else ""
+    if all(rounds):
+        medians = ", ".join(f"{statistics.median(times):.0f}" for times in rounds)
+        said += f"nanoseconds that a step of an empty Python loop took in each round: {medians}; "
+    return said

@@ -17,7 +17,7 @@ from benchmarks import growth_table
 from benchmarks.brokers import Redis
 from benchmarks.entrants import Entrant
 from benchmarks.environments import ROOT, python_of, versions_of
-from benchmarks.machine import before, load, machine, revision
+from benchmarks.machine import awake, before, load, machine, revision
 from benchmarks.process_tree import Tree
 from benchmarks.report import RESULTS
 from benchmarks.session import BenchError, Session
@@ -153,7 +153,7 @@ def run(rounds: int, only: str) -> dict[str, Any]:
         "plan": {"tasks": TASKS, "part": PART},
         "rounds": [],
     }
-    with RedisServer() as server:
+    with RedisServer() as server, awake() as raw["awake"]:
         broker = Redis(server)
         raw["brokers"] = {"redis": broker.version()}
         for number in range(rounds):

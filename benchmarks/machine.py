@@ -2,14 +2,19 @@
 
 import os
 import platform
+import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
+from time import perf_counter, sleep
 
 from benchmarks.process_tree import cpu_of_machine
 
 #: Seconds of looking, and processors that others may use without harm.
 SAMPLE, CALM = 2.0, 0.2
+#: Steps of the loop that tells the pace: some 30 ms.
+STEPS = 2_000_000
 _HERE = Path(__file__).parent
 
 
@@ -28,6 +33,38 @@ def machine() -> dict[str, object]:
 def load() -> list[float]:
     """The load average of the last 1, 5 and 15 minutes."""
     return [round(each, 2) for each in os.getloadavg()]
+
+
+def pace() -> float:
+    """Nanoseconds of a step of an empty Python loop, for which nothing counts but the processor.
+
+    What others do on the host of a virtual machine shows here, and in no figure of the machine itself.
+    """
+    began = perf_counter()
+    for _ in range(STEPS):
+        pass
+    return (perf_counter() - began) / STEPS * 1e9
+
+
+@contextmanager
+def awake() -> Iterator[bool]:
+    """Keep the processors from sleeping, if the system lets us; gives whether it does.
+
+    Waking a processor takes microseconds, but 10 to 60 of them where a host has to wake a virtual one, and a
+    round trip is made of such waits: it would measure the host. The system keeps to the latency that is
+    written to the device for as long as it is open, 0 microseconds here:
+    https://docs.kernel.org/power/pm_qos_interface.html
+    """
+    try:
+        device = os.open("/dev/cpu_dma_latency", os.O_WRONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        os.write(device, struct.pack("i", 0))
+        yield True
+    finally:
+        os.close(device)
 
 
 def before() -> dict[str, object]:

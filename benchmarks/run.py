@@ -20,7 +20,7 @@ from benchmarks import measure
 from benchmarks.brokers import RabbitMQ, Redis
 from benchmarks.entrants import BOTH, ENTRANTS, Entrant, chosen
 from benchmarks.environments import ROOT, python_of, versions_of
-from benchmarks.machine import before, load, machine, revision
+from benchmarks.machine import awake, before, load, machine, pace, revision
 from benchmarks.report import RESULTS, write
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
@@ -119,6 +119,7 @@ def run(plan: Plan, only: frozenset[str]) -> dict[str, Any]:
         "rounds": [],
     }
     with ExitStack() as stack:
+        raw["awake"] = stack.enter_context(awake())
         redis = Redis(stack.enter_context(RedisServer()))
         rabbitmq = RabbitMQ(stack.enter_context(RabbitMQServer(management=False)), redis)
         raw["brokers"] = {"redis": redis.version(), "rabbitmq": rabbitmq.version()}
@@ -126,7 +127,7 @@ def run(plan: Plan, only: frozenset[str]) -> dict[str, Any]:
             print(f"round {number + 1} of {plan.rounds}", flush=True)
             state = before()
             found = [
-                {"push_us": redis.push_us(), **measured(each)}
+                {"loop_ns": pace(), **measured(each)}
                 for each in one_round(plan, number, redis, rabbitmq, only)
             ]
             raw["rounds"].append({**state, "measurements": found})

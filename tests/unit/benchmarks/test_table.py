@@ -60,9 +60,12 @@ def test_circumstances_settings_and_versions_are_said() -> None:
 
 def test_the_pace_of_the_machine_is_said_where_it_was_taken() -> None:
     paces = zip(TWO, (40, 60.4), strict=True)
-    slower = [[{**each, "push_us": pace} for each in found] for found, pace in paces]
-    assert "LPUSH on a bare socket took so many µs in each round: 40, 60; it took" in markdown(raw(*slower))
-    assert "LPUSH" not in markdown(raw(*TWO))
+    slower = [[{**each, "loop_ns": pace} for each in found] for found, pace in paces]
+    text = markdown(raw(*slower, awake=True))
+    assert "; processors kept from sleeping; nanoseconds that a step" in text
+    assert "loop took in each round: 40, 60; it took" in text
+    assert "loop" not in markdown(raw(*TWO))
+    assert "sleeping" not in markdown(raw(*TWO, awake=False))
 
 
 def test_losses_have_a_table_when_they_were_taken() -> None:
