@@ -17,7 +17,7 @@ from benchmarks import growth_table
 from benchmarks.brokers import Redis
 from benchmarks.entrants import Entrant
 from benchmarks.environments import ROOT, python_of, versions_of
-from benchmarks.machine import awake, before, load, machine, revision
+from benchmarks.machine import awake, before, load, machine, pace, revision
 from benchmarks.process_tree import Tree
 from benchmarks.report import RESULTS
 from benchmarks.session import BenchError, Session
@@ -166,7 +166,12 @@ def run(rounds: int, only: str) -> dict[str, Any]:
                 entrants = ENTRANTS[: 1 if row == ALONE else None]
                 for entrant in entrants if number % 2 == 0 else reversed(entrants):
                     start = monotonic()
-                    each: dict[str, Any] = {"row": row, "entrant": entrant.name, "load": load()[0]}
+                    each: dict[str, Any] = {
+                        "row": row,
+                        "entrant": entrant.name,
+                        "load": load()[0],
+                        "loop_ns": pace(),
+                    }
                     try:
                         each |= take(entrant, broker)
                     except (BenchError, OSError) as error:

@@ -45,16 +45,17 @@ def digest(inputs: Iterable[bytes | str]) -> str:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` of this cache; a crash of the holder gives it up."""
+def locked(name: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock ``name`` of this cache, alone or with others; a crash of the holder gives it up."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     directory = root() / "locks"
     directory.mkdir(exist_ok=True)
     with (directory / f"{name}.lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"waiting for another process that works on {name}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield
 
 

@@ -1,15 +1,13 @@
 """Fixtures of the end-to-end tests: the prepared cluster, and a scenario of its own for each test."""
 
-import fcntl
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import redis
 
+from tests.cluster import cache
 from tests.e2e.prepare import BROKERS, PASSWORD, PORTS, TEST_NAMESPACE, USER, name, prepare
 from tests.e2e.scenario import Address, Scenario
 from tests.harness.install import SYSTEM, Images, kubectl
@@ -20,9 +18,7 @@ from tests.harness.port_forward import PortForward
 @pytest.fixture(scope="session")
 def kube() -> Kubectl:
     """kubectl on the prepared cluster; the first process to come prepares it where it is not."""
-    lock = Path(tempfile.gettempdir()) / f"taskyard-{name()}.prepare"
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with cache.locked(f"prepare-{name()}"):
         found = kubectl(name()) if _up() else None
         if found is None:
             prepare()
@@ -62,23 +58,18 @@ def ports(kube: Kubectl) -> Iterator[dict[str, int]]:
         yield {port: forward.port for port, forward in forwards.items()}
 
 
-def _operator_lock(kind: int) -> Iterator[None]:
-    """Tests share the operator: many may count on it at a time, or one may kill it."""
-    with (Path(tempfile.gettempdir()) / f"taskyard-{name()}.operator").open("w") as file:
-        fcntl.flock(file, kind)
-        yield
-
-
 @pytest.fixture
 def steady_operator() -> Iterator[None]:
     """Nobody kills the operator during the test: a new one watches 30 s before it scales down."""
-    yield from _operator_lock(fcntl.LOCK_SH)
+    with cache.locked(f"operator-{name()}", shared=True):
+        yield
 
 
 @pytest.fixture
 def mortal_operator() -> Iterator[None]:
     """The test may kill the operator: none that counts on it runs meanwhile."""
-    yield from _operator_lock(fcntl.LOCK_EX)
+    with cache.locked(f"operator-{name()}"):
+        yield
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

@@ -30,13 +30,9 @@ _EXTRAS = {"redis": "redis", "rediss": "redis", "sentinel": "redis", "redis+sock
 _NUMBERED = frozenset({"redis", "rediss", "sentinel"})
 
 
-#: Schemes that lead to a Redis.
-_REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
-
-
 def is_redis(url: str) -> bool:
     """Whether a URL, or the first of several, leads to a Redis."""
-    return url.partition("://")[0].lower() in _REDIS
+    return _EXTRAS.get(url.partition("://")[0].lower()) == "redis"
 
 
 def scheme_of(url: str) -> str:

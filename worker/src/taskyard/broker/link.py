@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kombu import Connection
 
     from taskyard.broker.redis.joint import JointCalls
+    from taskyard.broker.redis.place import Place
 
 
 OnDelivery = Callable[[Delivery], None]
@@ -31,6 +32,8 @@ class Link(ABC):
     keeps_deliveries = False
     #: The prefetch count can change while consuming.
     adjustable = True
+    #: The Redis at the other end, where the connection is our own.
+    place: Place | None = None
 
     def __init__(
         self, connection: Connection | None, queues: Collection[Any], on_delivery: OnDelivery

@@ -184,7 +184,7 @@ class Holding(Burial, Link):
 
     def list_of(self, queue: str, envelope: Envelope) -> bytes:
         """The list that a message of a queue belongs to."""
-        return self.names.list_of(queue, envelope.get("properties", {}).get("priority"))
+        return self.names.list_of(queue, envelope["properties"].get("priority"))
 
 
 def _opened(envelope: Envelope) -> Opened:

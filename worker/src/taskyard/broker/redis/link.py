@@ -51,7 +51,7 @@ class RedisLink(Consuming):
         options: Mapping[str, Any],
     ) -> None:
         super().__init__(place.names, queues, on_delivery, options)
-        self.place = place
+        self.place: Place = place
         self._settings = settings
         self._url = url
         self._identity: handover.Identity = url, place.names.prefix

@@ -25,7 +25,6 @@ from taskyard.worker.remote.wire import Message, Wire, wire_for
 
 if TYPE_CHECKING:
     from taskyard.broker.link import Link
-    from taskyard.broker.redis.place import Place
     from taskyard.worker.worker import Worker
 
 logger = logging.getLogger("taskyard.worker")
@@ -104,9 +103,8 @@ class Remote:
         self._send_state("worker-online")
 
     def _revocations(self, link: Link) -> Revoked:
-        place: Place | None = getattr(link, "place", None)
-        if place is not None:
-            return load_over(link.request, place.names.prefix)  # type: ignore[attr-defined]
+        if link.place is not None:
+            return load_over(link.request, link.place.names.prefix)  # type: ignore[attr-defined]
         return open_revocations(self._worker.app, link.connection).load()
 
     def on_lost(self, error: BaseException) -> None:

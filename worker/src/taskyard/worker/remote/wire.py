@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from taskyard.app import App
     from taskyard.broker.link import Link
-    from taskyard.broker.redis.place import Place
     from taskyard.loop import Loop
 
 #: Options of the link's connection that hold for what it leases, which a wire does not.
@@ -73,11 +72,10 @@ class Wire(Protocol):
 
 def wire_for(app: App, link: Link, loop: Loop, owner: Owner) -> Wire | None:
     """The wire beside this link, to the same broker; None where the broker has no broadcast."""
-    place: Place | None = getattr(link, "place", None)
-    if place is not None:
+    if link.place is not None:
         from taskyard.worker.remote.redis_wire import RedisWire
 
-        return RedisWire(app.conf, place, loop, owner)
+        return RedisWire(app.conf, link.place, loop, owner)
     connection = link.connection.clone()
     connection.transport_options = {
         name: value
