@@ -15,7 +15,7 @@ from benchmarks.process_tree import cpu_of_machine
 SAMPLE, CALM = 2.0, 0.2
 #: Steps of the loop that tells the pace: some 30 ms.
 STEPS = 2_000_000
-_HERE = Path(__file__).parent
+_TREE = Path(__file__).parents[1]
 
 
 def machine() -> dict[str, object]:
@@ -80,12 +80,16 @@ def before() -> dict[str, object]:
     return {"load": load_then, "busy": busy}
 
 
-def revision() -> str:
-    """The commit of the tree, with `-dirty` if files differ from it."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=_HERE, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+def revision(tree: Path = _TREE) -> str:
+    """The commit of the tree, with `-dirty` if files differ from it; kept figures measure nothing."""
+    commit = _git(tree, "rev-parse", "--short", "HEAD")
+    changed = _git(tree, "status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")
+    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(tree: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=tree, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _processor() -> str:
