@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from taskyard.broker.acks import AckWindow
 from taskyard.broker.delay import bucket_for
 from taskyard.pool.board import Board
-from taskyard.pool.frames import FrameReader, pack_frame
+from taskyard.pool.frames import FrameReader, frame_of, pack_frame, pack_item
 from taskyard.pool.pace import MAX_DEPTH, Pace
 
 items = st.lists(
@@ -45,6 +45,27 @@ def test_the_board_forbids_what_has_not_begun() -> None:
     assert board.begin(4)
     board.aim_soft_limit(4)
     assert board.soft_target() == 4
+
+
+@given(st.lists(st.binary(max_size=30_000), max_size=5))
+def test_the_board_holds_what_has_room(answers: list[bytes]) -> None:
+    board = Board()
+    kept: list[bytes] = []
+    for answer in answers:
+        room = sum(map(len, kept)) + len(answer) <= (1 << 16) - 64
+        assert board.hold(answer) == room
+        kept += [answer] if room else []
+        assert board.held() == (len(kept), b"".join(kept))
+    board.let_go()
+    assert board.held() == (0, b"")
+    assert (board.begun(), board.soft_target()) == (0, 0)
+
+
+def test_a_frame_of_packed_items_is_one_of_the_items() -> None:
+    items = [["a", 1], ["b" * 70_000, 2]]
+    packed = b"".join(map(pack_item, items))
+    assert list(FrameReader().feed(frame_of(2, packed))) == [items]
+    assert list(FrameReader().feed(frame_of(0, b""))) == [[]]
 
 
 def test_only_tasks_known_to_be_short_travel_together() -> None:

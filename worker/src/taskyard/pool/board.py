@@ -4,6 +4,8 @@ With it the parent knows without a message which job runs since when, and can ta
 child's socket: it writes up to where nothing may begin any more, waits longer than a store needs to become
 visible, and reads what has begun.  The child writes `begun` before it reads the bound, so either it sees the
 bound, or the parent sees it begin.
+
+It also holds the answers that wait in the child for company: they outlive a child that is killed.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from time import monotonic, sleep
 
 _ONE = struct.Struct("<Q")
 _TIME = struct.Struct("<d")
-_BEGUN, _BEGUN_AT, _FORBIDDEN, _SOFT = 0, 8, 16, 24
-_SIZE = 64
+_BEGUN, _BEGUN_AT, _FORBIDDEN, _SOFT, _HELD, _ANSWERS = 0, 8, 16, 24, 32, 64
+#: What is not written to takes no memory.
+_SIZE = 1 << 16
 
 #: Far longer than any store buffer takes to drain, far shorter than anybody notices.
 _SETTLE_SECONDS = 0.001
@@ -25,7 +28,7 @@ _SETTLE_SECONDS = 0.001
 class Board:
     """One child's board; sequence numbers start at 1."""
 
-    __slots__ = ("_fd", "_memory")
+    __slots__ = ("_fd", "_memory", "_used", "holding")
 
     def __init__(self, *, shared: bool = False, fd: int = -1) -> None:
         """Anonymous for a fork; `shared` has a descriptor for another program, which opens it by `fd`."""
@@ -34,6 +37,8 @@ class Board:
             os.ftruncate(fd, _SIZE)
         self._fd = fd
         self._memory = mmap.mmap(fd, _SIZE)
+        #: How many answers the child has put here, and their bytes.
+        self.holding = self._used = 0
 
     def fileno(self) -> int:
         """The descriptor of a shared board."""
@@ -53,6 +58,30 @@ class Board:
         """The job that a soft limit's signal is meant for."""
         seq: int = _ONE.unpack_from(self._memory, _SOFT)[0]
         return seq
+
+    def hold(self, answer: bytes) -> bool:
+        """Keep a packed answer; False if there is no room."""
+        start = _ANSWERS + self._used
+        end = start + len(answer)
+        if end > _SIZE:
+            return False
+        self._memory[start:end] = answer
+        used, count = end - _ANSWERS, self.holding + 1
+        # In one store: who reads it after the child was killed finds whole answers.
+        _ONE.pack_into(self._memory, _HELD, used << 16 | count)
+        self._used, self.holding = used, count
+        return True
+
+    def let_go(self) -> None:
+        """The answers were sent."""
+        _ONE.pack_into(self._memory, _HELD, 0)
+        self._used = self.holding = 0
+
+    # -- either side
+    def held(self) -> tuple[int, bytes]:
+        """How many answers are kept, and their bytes."""
+        word: int = _ONE.unpack_from(self._memory, _HELD)[0]
+        return word & 0xFFFF, self._memory[_ANSWERS : _ANSWERS + (word >> 16)]
 
     # -- the parent's side
     def begun(self) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 _LENGTH = struct.Struct("!I")
+#: The length, and msgpack's "array 16" with the number of its items.
+_ARRAY, _HEAD = 0xDC, struct.Struct("!IBH")
 
 #: Bytes of one read from a socket: a larger buffer costs the allocator a mapping each time.
 PIECE = 1 << 16
@@ -16,12 +18,19 @@ PIECE = 1 << 16
 MAX_FRAME = 1 << 30
 
 _encode = msgspec.msgpack.Encoder().encode
+#: One item of a frame; TypeError for what msgpack cannot hold.
+pack_item = _encode
 
 
 def pack_frame(items: list[Any]) -> bytes:
     """One frame; TypeError for what msgpack cannot hold."""
     payload = _encode(items)
     return _LENGTH.pack(len(payload)) + payload
+
+
+def frame_of(count: int, items: bytes) -> bytes:
+    """One frame of so many packed items, 65,535 at most."""
+    return _HEAD.pack(len(items) + 3, _ARRAY, count) + items
 
 
 class FrameReader:

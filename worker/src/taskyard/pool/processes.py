@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from time import monotonic
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from taskyard.execution.job import MALFORMED, PROGRESS, SKIPPED, Outcome
 from taskyard.pool.board import Board
 from taskyard.pool.children import Children
-from taskyard.pool.frames import PIECE, pack_frame
+from taskyard.pool.frames import PIECE, FrameReader, frame_of, pack_frame
 from taskyard.pool.pool import LostJob
 from taskyard.pool.stuck import LOOK_SECONDS, StuckChildren
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from taskyard.pool.process import ChildProcess
 
 logger = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ class ProcessPool(Children):
             self.loop.remove(worker.sock)
             return
         try:
-            self._collect(worker, data, outcomes)
+            self._collect(worker, worker.reader.feed(data), outcomes)
         except Exception as error:
             # What else than its answers is in there, only its task can know: the stream cannot be read on.
             logger.error("Child process %s sends nonsense (%s): it is killed and replaced", worker.pid, error)
@@ -54,8 +57,10 @@ class ProcessPool(Children):
             self.on_outcomes(outcomes)
         self._maybe_retire(worker)
 
-    def _collect(self, worker: ChildProcess, data: bytes, outcomes: list[Outcome]) -> None:
-        for frame in worker.reader.feed(data):
+    def _collect(
+        self, worker: ChildProcess, frames: Iterable[list[Outcome]], outcomes: list[Outcome]
+    ) -> None:
+        for frame in frames:
             if not frame:
                 self._risen(worker)
             for outcome in frame:
@@ -97,7 +102,7 @@ class ProcessPool(Children):
                 worker.sock.close()  # the child ends when it reads the end
 
     def _ended(self, worker: ChildProcess) -> None:
-        """The process is gone: read what it still said, then see to what it held."""
+        """The process is gone: read what it still said, and was about to say, then see to what it held."""
         outcomes: list[Outcome] = []
         while worker.sock.fileno() >= 0:
             try:
@@ -107,9 +112,14 @@ class ProcessPool(Children):
             if not data:
                 break
             try:
-                self._collect(worker, data, outcomes)
+                self._collect(worker, worker.reader.feed(data), outcomes)
             except Exception:
                 break  # it was killed for that
+        count, answers = worker.board.held()
+        if count:
+            # What it has said as well is known by now; what it wrote at random before it died is passed over.
+            with contextlib.suppress(Exception):
+                self._collect(worker, FrameReader(Outcome).feed(frame_of(count, answers)), outcomes)
         reason = self._bury(worker)
         if outcomes:
             self.on_outcomes(outcomes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from taskyard.execution.job import SKIPPED, Job, Outcome
 from taskyard.execution.soft_limit import install_soft_limit_signal
-from taskyard.pool.frames import PIECE, pack_frame
+from taskyard.pool.frames import PIECE, frame_of, pack_item
 from taskyard.pool.lane import Lane
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class SerialLane(Lane):
     def __init__(self, app: App, spec: ChildSpec, sock: socket.socket, board: Board) -> None:
         super().__init__(app, spec, sock, board)
         self._runner = self.runner()
-        self._answers: list[Outcome] = []
         self._oldest = 0.0
+        #: Whoever answers: between two tasks, in the midst of one, in a thread of its own, or upon a signal.
+        self._lock = threading.Lock()
 
     def install_signals(self) -> None:
         """SIGUSR1 is a soft limit, SIGUSR2 asks for answers that wait for company."""
@@ -48,7 +50,8 @@ class SerialLane(Lane):
         begin, run = self.board.begin, self._runner.run
         while True:
             while not jobs:
-                self._send()
+                with self._lock:
+                    self._send()
                 data = self.sock.recv(PIECE)
                 if not data:
                     return
@@ -63,30 +66,42 @@ class SerialLane(Lane):
     def _answer(self, outcome: Outcome) -> None:
         if self.spec.max_memory:
             outcome = self.worn(outcome)
-        answers = self._answers
         now = monotonic()
-        if not answers:
-            self._oldest = now
-        answers.append(outcome)
-        # Nobody knows how long the next task takes, so only a run of short ones may hold answers back.
-        if (
-            outcome.runtime > _SHORT_SECONDS
-            or len(answers) >= _BUNDLE_ITEMS
-            or now - self._oldest > _BUNDLE_SECONDS
-        ):
+        with self._lock:
+            if not self.board.holding:
+                self._oldest = now
+            self._hold(outcome)
+            # Nobody knows how long the next task takes, so only a run of short ones may hold answers back.
+            if (
+                outcome.runtime > _SHORT_SECONDS
+                or self.board.holding >= _BUNDLE_ITEMS
+                or now - self._oldest > _BUNDLE_SECONDS
+            ):
+                self._send()
+
+    def _hold(self, outcome: Outcome) -> None:
+        """On the board, where the parent finds it if the next task ends this process."""
+        answer = pack_item(outcome)
+        if not self.board.hold(answer):
             self._send()
+            if not self.board.hold(answer):
+                self.sock.sendall(frame_of(1, answer))
 
     def progress(self, outcome: Outcome) -> None:
         """At once, with what waits."""
-        self._answers.append(outcome)
-        self._send()
+        with self._lock:
+            self._hold(outcome)
+            self._send()
 
     def _flush_from_signal(self) -> None:
         """Send what is held back because the task that runs now is not a short one."""
-        if self._runner.soft_limit.running is not None:
-            self._send()
+        if self._runner.soft_limit.running is not None and self._lock.acquire(blocking=False):
+            try:
+                self._send()
+            finally:
+                self._lock.release()
 
     def _send(self) -> None:
-        if self._answers:
-            answers, self._answers = self._answers, []
-            self.sock.sendall(pack_frame(answers))
+        if self.board.holding:
+            self.sock.sendall(frame_of(*self.board.held()))
+            self.board.let_go()
