@@ -7,8 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+
 from tests.brokers.rabbitmq import RabbitMQServer
 from tests.brokers.redis import RedisServer
+from tests.brokers.vhost import Vhost
 from tests.conformance import suite
 from tests.stores.memcached import Memcached
 
@@ -264,18 +267,23 @@ class Servers:
         self._stack.close()
 
     def addresses(self, broker: str | None, results: str | None = None) -> dict[str, str]:
-        """The environment that names a broker and its result store; Redis is there for the tasks' own use."""
+        """The environment that names a broker and its result store; Redis is there for the tasks' own use.
+
+        Both are empty: of the file before, a task that is due later may have been left.
+        """
         if broker is None:
             return {}
         if self._redis is None:
             self._redis = self._stack.enter_context(RedisServer())
+        with Redis(port=self._redis.port) as store:
+            store.flushall()
         redis = f"redis://127.0.0.1:{self._redis.port}"
         common = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self._redis.port)}
         if broker == "redis":
             return {"TEST_BROKER": redis, "TEST_BACKEND": self._store(results) or redis, **common}
         if self._rabbitmq is None:
             self._rabbitmq = self._stack.enter_context(RabbitMQServer())
-        url = self._rabbitmq.url().replace("amqp://", "pyamqp://").rstrip("/") + "//"
+        url = Vhost(self._rabbitmq).url.replace("amqp://", "pyamqp://")
         return {"TEST_BROKER": url, "TEST_BACKEND": redis if results == "redis" else "rpc", **common}
 
     def _store(self, results: str | None) -> str | None:
