@@ -17,14 +17,13 @@ PIECE = 1 << 16
 #: The longest frame that is believed, bytes: RabbitMQ's own limit on messages is 512 MiB.
 MAX_FRAME = 1 << 30
 
-_encode = msgspec.msgpack.Encoder().encode
 #: One item of a frame; TypeError for what msgpack cannot hold.
-pack_item = _encode
+pack_item = msgspec.msgpack.Encoder().encode
 
 
 def pack_frame(items: list[Any]) -> bytes:
     """One frame; TypeError for what msgpack cannot hold."""
-    payload = _encode(items)
+    payload = pack_item(items)
     return _LENGTH.pack(len(payload)) + payload
 
 
