@@ -210,6 +210,46 @@ def test_what_still_runs_is_settled_over_the_next_connection(connect: Connect, s
     assert store.exists("q", "unacked", "unacked_index") == 0
 
 
+def test_what_still_runs_outlives_a_connection_that_breaks_while_it_takes_over(
+    connect: Connect, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[str] = []
+    connection = connect(still_running=lambda: running)
+    send(connection, "q", ["runs"])
+    reader = Reader(connection, "q")
+    reader.read(1)
+    running.append(reader.messages[0].delivery_tag)
+    break_connection(store, connection)
+    with pytest.raises(connection.connection_errors):
+        until(connection, lambda: False)
+    connection.collect()
+
+    ticks = lease.Lease.tick
+
+    def breaks(self: lease.Lease, now: float) -> None:
+        moved = self.session.lease
+        assert store.smembers(moved) == {running[0].encode()}
+        # Nobody would find it if this process ended here and had not been heard of.
+        assert store.zscore("taskyard:workers", self.session.worker) is not None
+        store.client_kill_filter(_type="normal", skipme=True)
+        ticks(self, now)
+
+    second = connect(still_running=lambda: running)
+    with monkeypatch.context() as patched:
+        patched.setattr(lease.Lease, "tick", breaks)
+        with pytest.raises(second.connection_errors):
+            Reader(second, "q")
+    second.collect()
+    third = connect(still_running=lambda: running)
+    again = Reader(third, "q")
+    assert set(third.transport.adopted) == set(running)
+    again.channel.basic_ack(running[0])
+    again.channel.flush()
+    assert third.transport.session.lost == 0
+    assert store.exists("q", "unacked", "unacked_index") == 0
+    assert store.zrange("taskyard:workers", 0, -1) == [third.transport.session.worker.encode()]
+
+
 def test_a_server_that_comes_back(connect: Connect, hub: Hub) -> None:
     with RedisServer() as server:
         connection = connect(url=server.url)

@@ -4,11 +4,15 @@ A message that was taken over a connection that then broke is still under the ol
 gets it before ``lease_seconds``. The same process need not wait: its next session to the same broker knows
 the old lease by name and gives everything on it back, except what the worker says it still runs
 (transport option ``still_running``): that moves to the new lease and is settled there, once it is done.
+A session that breaks while it takes over leaves what it has so far to the next one in its turn.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from taskyard.broker.envelope import Envelope, UnreadableMessageError, dumps, mark_redelivered, parse
 from taskyard.broker.held import Held
@@ -16,6 +20,9 @@ from taskyard.broker.redis.intake import split_record
 from taskyard.broker.redis.pipe import check
 from taskyard.broker.redis.session import Session
 from taskyard.broker.redis.settlement import Move, Settlements
+
+if TYPE_CHECKING:
+    from taskyard.broker.redis.lease import Lease
 
 Identity = tuple[Any, ...]
 """What tells brokers apart: address, database, prefix."""
@@ -33,11 +40,29 @@ def abandon(identity: Identity, worker: str) -> None:
     _abandoned.setdefault(identity, []).append(worker)
 
 
-def succeed(identity: Identity, session: Session, running: Collection[str], list_of: Any) -> dict[str, Held]:
-    """Take over what earlier sessions left; returns what is still running and now under this session's lease.
+def begin(identity: Identity, lease: Lease, options: Mapping[str, Any], list_of: Any) -> dict[str, Held]:
+    """Begin a lease with what earlier sessions left; returns what is still running and now under this lease.
 
-    ``list_of(queue, envelope)`` is the list that an envelope belongs to. After an error, try again.
+    ``list_of(queue, envelope)`` is the list that an envelope belongs to. After an error the session is
+    closed, and one to follow begins anew.
     """
+    session, still_running = lease.session, options.get("still_running")
+    try:
+        running = frozenset(still_running()) if still_running is not None else frozenset()
+        lease.introduce()
+        adopted = _succeed(identity, session, running, list_of)
+        if adopted:
+            lease.renew_soon()
+        lease.tick(monotonic())
+        session.wait()
+    except BaseException:
+        session.pipe.close()
+        abandon(identity, session.worker)
+        raise
+    return adopted
+
+
+def _succeed(identity: Identity, session: Session, running: Collection[str], list_of: Any) -> dict[str, Held]:
     if _owner != os.getpid():
         return {}
     adopted: dict[str, Held] = {}
@@ -54,8 +79,9 @@ def _succeed_one(session: Session, worker: str, running: Collection[str], list_o
     scores = pipe.request(b"ZMSCORE", names.unacked_index, *tags) if tags else []
     taken = {tag: float(score or 0) for tag, score in zip(tags, scores, strict=True)}
     tags.sort(key=taken.__getitem__, reverse=True)  # the latest first: each next one goes back before them
+    replies: list[Any] = []
     records = pipe.request(b"HMGET", names.unacked, *tags) if tags else []
-    adopted: dict[str, Held] = {}
+    kept: dict[str, Held] = {}
     back = Settlements()
     for name, record in zip(tags, records, strict=True):
         tag = name.decode()
@@ -63,11 +89,10 @@ def _succeed_one(session: Session, worker: str, running: Collection[str], list_o
         if parts is None:
             back.acks.append(name)  # the record is gone: only the tag is left to be forgotten
         elif tag in running:
-            if pipe.request(b"SMOVE", lease, session.lease, name):
-                adopted[tag] = Held(parts[1], parts[0])
+            kept[tag] = Held(parts[1], parts[0])
+            pipe.call(replies.append, b"SMOVE", lease, session.lease, name)
         else:
             back.moves.append(to_head(names.list_for(parts[1], 0), tag, parts[1], parts[0], list_of))
-    replies: list[Any] = []
     for keys, arguments in back.calls():
         own = [names.unacked, names.unacked_index, lease]
         pipe.call_script(replies.append, session.scripts.settle, [*own, *keys], arguments)
@@ -75,7 +100,8 @@ def _succeed_one(session: Session, worker: str, running: Collection[str], list_o
     pipe.wait()
     for reply in replies:
         check(reply)
-    return adopted
+    # What others have taken for lost meanwhile is theirs.
+    return {tag: held for (tag, held), moved in zip(kept.items(), replies, strict=False) if moved}
 
 
 def to_head(fallback: bytes, tag: str, queue: str, text: bytes, list_of: Any) -> Move:

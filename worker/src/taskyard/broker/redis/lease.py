@@ -95,6 +95,12 @@ class Lease:
         self._queues = list(dict.fromkeys(queues))
         self._due_at = monotonic()
 
+    def introduce(self) -> None:
+        """Queue the first beat: what a worker that nobody knows has leased is found by nobody."""
+        now = monotonic()
+        self._beat_at = now + self.rules.beat
+        self._beat(now)
+
     def renew_soon(self) -> None:
         """Renew with the next beat, which is due at once."""
         self._beat_at = self._renew_at = monotonic()

@@ -86,27 +86,14 @@ class RedisLink(Consuming):
             )
         finally:
             self.place.close()
-        try:
-            self._take_over(session, rules)
-            session.wait()
-        except BaseException:
-            session.pipe.close()
-            raise
+        routes = Routes(list_of=self.list_of, lookup=self._lookup, rule=self._rule)
+        self._lease = Lease(session, rules, routes)
+        self.adopted = handover.begin(self._identity, self._lease, options, self.list_of)
+        self._held.update(self.adopted)
         self.session = session
         self._intake = Intake(session, self._cycle, fair=isinstance(self._cycle, Cycle))
         for queue in self.queues.values():
             self.declare(queue)
-
-    def _take_over(self, session: Session, rules: LeaseRules) -> None:
-        routes = Routes(list_of=self.list_of, lookup=self._lookup, rule=self._rule)
-        self._lease = Lease(session, rules, routes)
-        still_running = self._options.get("still_running")
-        running = frozenset(still_running()) if still_running is not None else frozenset()
-        self.adopted = handover.succeed(self._identity, session, running, self.list_of)
-        self._held.update(self.adopted)
-        if self.adopted:
-            self._lease.renew_soon()
-        self._lease.tick(monotonic())
 
     def declare(self, queue: Any) -> None:
         """Bind a queue to its exchange, as kombu does."""

@@ -78,18 +78,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         )
         routes = Routes(list_of=channel.list_of, lookup=channel._lookup, rule=self._rule)
         self.lease = Lease(session, rules, routes)
-        still_running = options.get("still_running")
-        try:
-            running = frozenset(still_running()) if still_running is not None else frozenset()
-            self.adopted = handover.succeed(self._identity(), session, running, channel.list_of)
-            channel.qos._delivered.update(self.adopted)
-            if self.adopted:
-                self.lease.renew_soon()
-            self.lease.tick(monotonic())
-            session.wait()
-        except BaseException:
-            session.pipe.close()
-            raise
+        self.adopted = handover.begin(self._identity(), self.lease, options, channel.list_of)
+        channel.qos._delivered.update(self.adopted)
         self.session = session
 
     def _identity(self) -> handover.Identity:
