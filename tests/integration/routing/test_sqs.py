@@ -154,6 +154,25 @@ def test_what_is_drained_is_given_back_at_once(
     wait_until(lambda: len(worker.ran()) == 4)
 
 
+def test_what_is_given_back_again_and_again_was_not_delivered(
+    server: SqsServer, api: Any, start_routed: StartRouted
+) -> None:
+    config = settings("g-", lease_seconds=600)
+    app = App("client", broker=server.url, **config)
+    for number in range(4):
+        app.send_task("routing_jobs.sleep", (str(number), 120))
+    arguments = "-P", "prefork", "-c", "1", "--prefetch-multiplier", "4"
+    rules = {"TASKYARD_DEAD_LETTERS": '{"celery": {"queue": "celery.dead", "maxDeliveries": 5}}'}
+    worker = start_routed(server.url, config, *arguments, environment=rules)
+    for _ in range(8):
+        wait_until(lambda: worker.state()["held"] == 4)
+        worker.drain()
+        wait_until(lambda: counts(api, url_of(api, "g-celery")) == (3, 1))
+        worker.resume()
+    worker.open_gate()
+    wait_until(lambda: len(worker.ran()) == 4)
+
+
 def test_dead_letters(server: SqsServer, api: Any, start_routed: StartRouted) -> None:
     config = settings("d-")
     worker = start_routed(server.url, config)

@@ -9,9 +9,14 @@ from pathlib import Path
 from threading import Event, Thread
 
 import celery
+import pytest
+from kombu import Connection
 
 from taskyard import App
 from tests.integration.worker.harness import Broker, StartWorker, wait_until
+
+#: Deliveries of a message at most.
+MOST = 5
 
 
 def send(client: App, names: list[str], seconds: float = 0.0) -> None:
@@ -198,3 +203,37 @@ def test_the_solo_pool_drains_and_stops_too(broker: Broker, client: App, start_w
     wait_until(lambda: len(worker.ran()) == 20, what="all tasks")
     assert worker.stop() == 0
     assert set(worker.count().values()) == {1}
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_what_is_given_back_unbegun_was_not_delivered(
+    broker: Broker, client: App, start_worker: StartWorker, kind: str
+) -> None:
+    if kind == "quorum":
+        if broker.kind != "amqp":
+            pytest.skip("only RabbitMQ has them")
+        with Connection(broker.url) as connection:
+            arguments = {
+                "x-queue-type": "quorum",
+                "x-delivery-limit": MOST - 1,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "work.dead",
+            }
+            connection.default_channel.queue_declare(
+                "work", durable=True, auto_delete=False, arguments=arguments
+            )
+    rules = f'{{"work": {{"queue": "work.dead", "maxDeliveries": {MOST}}}}}'
+    worker = start_worker(
+        broker, "-Q", "work", "-c", "1", "--prefetch-multiplier", "8",
+        environment={"TASKYARD_DEAD_LETTERS": rules},
+    )  # fmt: skip
+    names = [f"n{number}" for number in range(12)]
+    for name in names:
+        client.send_task("jobs.mark", (name, 300.0), queue="work", ignore_result=True)
+    for _ in range(3 * MOST):
+        wait_until(lambda: worker.state()["held"] >= 8, what="prefetched messages")
+        assert worker.drain()["held"] == 1
+        worker.resume()
+    worker.open_gate()
+    wait_until(lambda: len(worker.ran()) == len(names), what="all tasks")
+    assert worker.count() == dict.fromkeys(names, 1)

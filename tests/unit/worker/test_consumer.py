@@ -172,7 +172,7 @@ def test_what_comes_late_after_the_tap_was_closed_goes_back(parts: Parts) -> Non
     consumer.give_back_waiting()
     assert link.calls == []
     consumer.on_returned([seq])
-    assert link.calls == [("requeue", one.tag)]
+    assert link.calls == [("give_back", one.tag)]
     assert consumer.held == 0
 
 
@@ -183,7 +183,7 @@ def test_closing_the_tap_gives_back_in_order(parts: Parts) -> None:
     arrive(consumer, *all_of_them)
     consumer.close_tap()
     consumer.give_back_waiting()
-    assert link.calls == [("requeue", each.tag) for each in reversed(all_of_them)]
+    assert link.calls == [("give_back", each.tag) for each in reversed(all_of_them)]
     assert (consumer.held, pool.jobs) == (0, [])
 
 
@@ -351,7 +351,7 @@ def test_what_is_to_be_taken_early_and_never_begins_goes_back(parts: Parts) -> N
     consumer.close_tap()
     consumer.give_back_waiting()
     consumer.acknowledge_early()
-    assert link.calls == [("requeue", one.tag)]
+    assert link.calls == [("give_back", one.tag)]
 
 
 @pytest.mark.parametrize("keeps", [True, False])

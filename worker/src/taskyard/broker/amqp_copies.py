@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.broker.acks import AckWindow
 from taskyard.broker.amqp_copy import COPIED, LASTING, copy_of
 from taskyard.broker.delay import SPARE_SECONDS, bucket_for
-from taskyard.broker.envelope import DEATH, death_of
+from taskyard.broker.envelope import COUNT, DEATH, dead_letters, death_of
 from taskyard.broker.link import Link
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from taskyard.broker.delivery import Delivery
 
 logger = logging.getLogger(__name__)
+
+#: What a quorum queue writes on a message; it is the queue's own, and would be believed on a copy.
+_COUNTED = frozenset({COUNT, "x-acquired-count"})
 
 
 class Copies(Link):
@@ -70,7 +73,7 @@ class Copies(Link):
         if target not in self._graves:
             self.declare_beside(target)
             self._graves.add(target)
-        count = delivery.headers.get("x-delivery-count") or delivery.headers.get("x-taskyard-deliveries")
+        count = delivery.headers.get(COUNT) or delivery.headers.get("x-taskyard-deliveries")
         death = death_of(reason, delivery.queue, (count if isinstance(count, int) else 0) + 1)
         if delivery.queue not in self._dead_letters:
             self._to_reject.add(delivery.tag)
@@ -85,9 +88,29 @@ class Copies(Link):
         arguments = getattr(self.queues.get(queue), "queue_arguments", None) or {}
         return None if "x-dead-letter-exchange" in arguments else f"{queue}.dead"
 
+    def give_back(self, delivery: Delivery) -> None:
+        """Requeued where it stood while that may be counted for nothing, else a copy takes its place.
+
+        A quorum queue counts what is requeued by itself. Of a classic queue the next consumer sees only that
+        it was delivered before; where that one counts (worker/intake.py), it ends as a copy anyway.
+        """
+        counted, queue = delivery.headers.get(COUNT), delivery.queue
+        count = counted if isinstance(counted, int) else 0
+        # A channel with a quorum queue has no limit of its own, and there a first delivery has no count.
+        if count or not (self.adjustable or delivery.redelivered):
+            bears = dead_letters(self._dead_letters, queue).bears(count)
+        else:
+            rule = self._dead_letters.get(queue) or {}
+            bears = bool(rule.get("native")) or not rule.get("maxDeliveries")
+        if bears:
+            self.requeue(delivery)
+        else:
+            headers = {name: value for name, value in delivery.headers.items() if name not in _COUNTED}
+            self._replace(delivery, queue, headers)
+
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """Quorum queues count by themselves; elsewhere a copy carries the count."""
-        if "x-delivery-count" in delivery.headers:
+        if COUNT in delivery.headers:
             self.requeue(delivery)
         else:
             self._replace(delivery, delivery.queue, {**delivery.headers, "x-taskyard-deliveries": deliveries})

@@ -58,8 +58,13 @@ class Delivery(msgspec.Struct, eq=False):
         if self._settle():
             self.link.dead_letter(self, reason)
 
+    def give_back(self) -> None:
+        """Put it back as if it had not been delivered."""
+        if self._settle():
+            self.link.give_back(self)
+
     def requeue(self) -> None:
-        """Give it back as if it had not been delivered."""
+        """Put it back as one that was delivered, where the broker counts that."""
         if self._settle():
             self.link.requeue(self)
 

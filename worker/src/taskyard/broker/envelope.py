@@ -188,6 +188,10 @@ class DeadLetters:
         """Whether ``count`` lost deliveries are all that a message gets."""
         return 0 < self.max_deliveries <= count
 
+    def bears(self, count: int) -> bool:
+        """Whether a broker that counts by itself may count one more for nothing: two are left then."""
+        return self.max_deliveries == 0 or count + 3 <= self.max_deliveries
+
 
 def dead_letters(options: Mapping[str, Any] | None, queue: str) -> DeadLetters:
     """The rule for a queue out of the transport option ``dead_letters``.

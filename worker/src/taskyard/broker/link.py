@@ -150,6 +150,10 @@ class Link(ABC):
         """Put back where it was."""
         self.channel.basic_reject(delivery.tag, requeue=True)
 
+    def give_back(self, delivery: Delivery) -> None:
+        """Put back as if it had not been delivered; the same where being put back is not counted."""
+        self.requeue(delivery)
+
     @abstractmethod
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """Put back as a message that has so many deliveries behind it."""

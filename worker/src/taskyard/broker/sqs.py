@@ -183,6 +183,13 @@ class SqsLink(Link):
         self.settled(delivery.tag)
         self._keeper.release(delivery.tag)
 
+    def give_back(self, delivery: Delivery) -> None:
+        """Visible again, which SQS counts; so a copy the second time, but FIFO queues keep their order."""
+        if delivery.queue.endswith(".fifo") or not delivery.headers.get(COUNT):
+            self.requeue(delivery)
+        else:
+            self._replace(delivery.tag, delivery.queue, envelope_of(delivery))
+
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """A copy with the count, then the original is deleted."""
         envelope = envelope_of(delivery)

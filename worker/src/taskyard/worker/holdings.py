@@ -62,14 +62,14 @@ class Holdings:
         for held in reversed(waiting):
             if held.timer is not None:
                 held.timer.cancel()
-            held.settle("requeue")
+            held.settle("give_back")
         self._state.given_back += len(waiting)
 
     def give_back_surplus(self, keep: int) -> None:
         """Requeue the last ready ones beyond `keep`."""
         while len(self.ready) > keep:
             held = self.ready.pop()
-            held.settle("requeue")
+            held.settle("give_back")
             self._state.given_back += 1
 
     def give_back_running(self) -> None:
@@ -77,7 +77,7 @@ class Holdings:
         running = list(self.running.values())
         self.running.clear()
         for held in reversed(running):
-            held.settle("requeue")
+            held.settle("give_back")
         self._state.given_back += len(running)
 
     # -- connections come and go

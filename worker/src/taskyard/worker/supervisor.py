@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskyard.worker")
 
 _SHORTEST_PAUSE = 0.1
-_LONGEST_PAUSE = 15.0
+#: The pauses grow to this in the first seconds without a connection: who is back soon enough keeps its leases
+#: (broker/redis/lease.py), and nothing that runs here is run by others too.
+_LONGEST_SOON, _SOON_SECONDS = 1.0, 10.0
+_LONGEST_PAUSE = 5.0
 #: A connection that lasted this long, seconds, was a good one: the next pause is short again.
 _GOOD_SECONDS = 10.0
 
@@ -54,6 +58,7 @@ class Supervisor:
         self._max_retries = max_retries or 0
         self._pause = 0.0
         self._opened_at = 0.0
+        self._alone_since = monotonic()
         self._attempts = 0
         self._timer: Timer | None = None
         self._closed = False
@@ -99,7 +104,7 @@ class Supervisor:
 
     def _failed(self, error: Exception) -> None:
         self._attempts += 1
-        self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self._lengthen_pause()
         self.trouble = f"cannot connect to {self._url}: {_reason(error)}"
         if 0 < self._max_retries < self._attempts:
             self._give_up(f"{self.trouble}; broker_connection_max_retries is {self._max_retries}")
@@ -125,7 +130,8 @@ class Supervisor:
             return
         if monotonic() - self._opened_at > _GOOD_SECONDS:
             self._pause = 0.0
-        self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self._alone_since = monotonic()
+        self._lengthen_pause()
         self.trouble = f"lost the connection to {self._url}: {_reason(error)}"
         if self._retry:
             logger.warning("%s. Tasks run on; connecting again in %.1f s", self.trouble, self._pause)
@@ -136,6 +142,12 @@ class Supervisor:
             self._plan()
         elif not self._closed:
             self._give_up(f"{self.trouble}; broker_connection_retry is off")
+
+    def _lengthen_pause(self) -> None:
+        """A little different for each of many workers that lost the same broker."""
+        soon = monotonic() - self._alone_since < _SOON_SECONDS
+        longest = _LONGEST_SOON if soon else _LONGEST_PAUSE
+        self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE), longest) * uniform(0.8, 1.0)
 
     def _plan(self) -> None:
         if not self._closed and self._timer is None:
