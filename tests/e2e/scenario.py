@@ -6,6 +6,7 @@ the namespace's pods.
 
 import base64
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import Any
 import redis
 from celery import Celery
 
+from taskyard import App
+from taskyard.broker.dead_letters import open_store
 from tests.harness.celery_client import Call, client, send
 from tests.harness.install import Images
 from tests.harness.kubectl import JSON, Kubectl, condition, until
@@ -176,4 +179,13 @@ class Scenario:
         done = sum(1 for run in self.runs() if run.end)
         shown = self.kube("get", "tq,wp,deploy,pods", "-o", "wide", check=False).stdout
         events = self.kube("get", "events", "--sort-by=.lastTimestamp", check=False).stdout[-2500:]
-        return f"{done} done, pods {dict(self.watch.counts())}\n{shown}\n{events}"
+        return f"{done} done, pods {dict(self.watch.counts())}\n{shown}\n{events}\n{self._dead_letters()}"
+
+    def _dead_letters(self) -> str:
+        """Why messages died, as far as a broker in trouble tells."""
+        try:
+            with open_store(App("explain", broker=self.address.outside, set_as_current=False).conf) as store:
+                reasons = Counter(letter.reason for letter in store.letters("work.dead"))
+        except Exception as error:
+            return f"dead letters: {error!r}"
+        return f"dead letters: {dict(reasons)}"
