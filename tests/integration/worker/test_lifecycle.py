@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from kombu import Connection
 
 from taskyard import App
-from tests.integration.worker.harness import Broker, StartWorker, wait_until
+from tests.integration.worker.harness import Broker, StartWorker, WorkerProcess, wait_until
 
 #: Deliveries of a message at most.
 MOST = 5
@@ -226,6 +227,34 @@ def test_quorum_queues_count_nothing_that_is_given_back_unbegun(
         channel.queue_declare("work", durable=True, auto_delete=False, arguments=arguments)
     client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
     give_back_often(amqp_broker, client, start_worker)
+
+
+def test_messages_of_a_killed_worker_are_not_taken_and_given_back_in_circles(
+    amqp_broker: Broker, start_worker: StartWorker
+) -> None:
+    client = App("client", broker=amqp_broker.url, backend=amqp_broker.backend)
+    rules = {"TASKYARD_DEAD_LETTERS": f'{{"celery": {{"queue": "celery.dead", "maxDeliveries": {MOST}}}}}'}
+    names = [f"n{number}" for number in range(120)]
+    send(client, names, 300.0)
+    first = start_worker(amqp_broker, "-c", "1", "--prefetch-multiplier", "100", environment=rules)
+    wait_until(lambda: first.state()["held"] == 100, what="many prefetched messages")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    second = start_worker(amqp_broker, "-c", "8", environment=rules)
+    wait_until(lambda: second.state()["busy"] == 8, what="all slots busy")
+    time.sleep(2.5)
+    before = given_back(second)
+    time.sleep(2.5)
+    assert given_back(second) == before
+    second.open_gate()
+    wait_until(lambda: len(second.ran()) == len(names), what="all tasks")
+    assert second.count() == dict.fromkeys(names, 1)
+
+
+def given_back(worker: WorkerProcess) -> str:
+    """The figure, as the metrics have it."""
+    _, text = worker.request("GET", "/metrics")
+    return str(re.search(r"^\S+given_back_total \S+$", text, re.MULTILINE))
 
 
 def give_back_often(broker: Broker, client: App, start_worker: StartWorker) -> None:

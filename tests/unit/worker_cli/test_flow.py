@@ -65,3 +65,27 @@ def test_messages_that_leave_by_a_copy_make_room_for_more_until_none_does(
     clock[0] += 1.1
     flow.adjust(cast("Any", link))
     assert told[-1] == 2
+
+
+def test_no_more_room_is_made_after_what_came_in_had_to_be_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("taskyard.worker.flow.monotonic", lambda: clock[0])
+    pool = SimpleNamespace(slots=2, bundles=True, running=list)
+    consumer = SimpleNamespace(
+        parked=set(), ready=[], progress_at=0.0, running={}, give_back_surplus=lambda keep: None
+    )
+    flow = Flow(1, Pace(adaptive=True), cast("Any", consumer), cast("Any", pool))
+    link = SimpleNamespace(adjustable=True, prefetch=2, copying=lambda: 100)
+    link.set_prefetch = lambda count: setattr(link, "prefetch", count)
+    flow.adjust(cast("Any", link))
+    assert link.prefetch == 130
+    consumer.ready = [1, 2, 3, 4, 5]
+    flow.give_back_surplus(cast("Any", link))
+    clock[0] += 9.0
+    flow.adjust(cast("Any", link))
+    assert link.prefetch == 2
+    clock[0] += 2.0
+    flow.adjust(cast("Any", link))
+    assert link.prefetch == 130

@@ -48,6 +48,8 @@ class Copies(Link):
         #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
         #: confirmation, and task id.
         self._unconfirmed: dict[int, tuple[int, Any]] = {}
+        #: Those of them that wait for their time.
+        self._deferred: set[int] = set()
         #: Those of them that RabbitMQ has sent back, before it confirms them.
         self._homeless: set[int] = set()
         self._sequence = 0
@@ -125,6 +127,7 @@ class Copies(Link):
             )
             self._buckets[bucket.name] = now + SPARE_SECONDS / 6
         self._replace(delivery, bucket.name, delivery.headers)
+        self._deferred.add(self._sequence)
 
     def _replace(
         self,
@@ -188,6 +191,7 @@ class Copies(Link):
             numbers = [sequence] if sequence in self._unconfirmed else []
         else:
             numbers = [each for each in self._unconfirmed if each <= sequence]
+        self._deferred.difference_update(numbers)
         return [(number, self._unconfirmed.pop(number)[0]) for number in numbers]
 
     def _reject_replaced(self) -> None:
@@ -202,4 +206,4 @@ class Copies(Link):
 
     def copying(self) -> int:
         """Those that RabbitMQ has not confirmed."""
-        return len(self._unconfirmed)
+        return len(self._deferred)

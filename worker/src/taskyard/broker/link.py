@@ -173,7 +173,7 @@ class Link(ABC):
         return True
 
     def copying(self) -> int:
-        """How many messages are held until the broker has written the copies that take their place."""
+        """How many deferred messages are held until the broker has written the copies in their place."""
         return 0
 
     def confirm(self) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SURPLUS_SECONDS = 0.5
 #: Room for messages whose copies the broker writes: at most so many, and so long after the last one, seconds.
 _MOST_COPIES, _COPIES_SECONDS = 128, 1.0
+#: No such room for so long, seconds, after what came in had to be given back: it would come in again at once.
+_NO_ROOM_SECONDS = 10.0
 
 
 class Flow:
@@ -35,6 +37,7 @@ class Flow:
         self.autoscaler: Autoscaler | None = None
         #: For messages that have left and whose copies are not confirmed, and when there was one last.
         self._copies, self._copied_at = 0, 0.0
+        self._no_room_until = 0.0
 
     @property
     def _base(self) -> int:
@@ -63,9 +66,11 @@ class Flow:
             link.set_prefetch(wanted)
 
     def _room_for_copies(self, link: Link) -> int:
-        """Room for messages that go back into the broker, which answers when it has written them: it writes
-        many as fast as one.
+        """Room for messages that go back into the broker until they are due; it answers when it has written
+        them, and writes many as fast as one.
         """
+        if self._no_room_until and monotonic() < self._no_room_until:
+            return 0
         waiting = link.copying()
         if waiting:
             self._copied_at = monotonic()
@@ -87,5 +92,6 @@ class Flow:
         taking = sum(not held.delivery.settled for held in consumer.running.values())
         keep = max(0, self._base + self.extra - taking)
         if len(consumer.ready) > keep and link.adjustable:
+            self._copies, self._no_room_until = 0, now + _NO_ROOM_SECONDS
             link.set_prefetch(max(1, self._base + self.extra) + len(consumer.parked))
             consumer.give_back_surplus(keep)
