@@ -11,6 +11,7 @@ import celery.exceptions
 import pytest
 
 from taskyard import App
+from tests.brokers.vhost import Vhost
 from tests.integration.worker.harness import Broker, StartWorker, wait_until
 
 WAIT = 60
@@ -52,6 +53,21 @@ def test_delayed_tasks_survive_a_crash(broker: Broker, client: App, start_worker
     worker.wait()
     start_worker(broker)
     assert result.get(timeout=WAIT) == 3
+
+
+@pytest.mark.rabbitmq
+def test_another_user_s_message_waits_for_its_time_too(
+    amqp_broker: Broker, vhost: Vhost, start_worker: StartWorker
+) -> None:
+    """RabbitMQ lets nobody publish a copy in another user's name."""
+    vhost.user("sender", "secret")
+    vhost.grant("sender")
+    worker = start_worker(amqp_broker)
+    url = amqp_broker.url.replace("guest:guest", "sender:secret")
+    client = App("client", broker=url, backend=amqp_broker.backend)
+    result = client.send_task("jobs.add", (1, 2), countdown=2, user_id="sender")
+    assert result.get(timeout=WAIT) == 3
+    assert "lost the connection" not in worker.text()
 
 
 def test_an_eta_without_a_zone_is_utc_whatever_the_app_s(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from taskyard.broker.dead_letters.letter import DeadLetter
     from taskyard.broker.delivery import Delivery
 
-#: Properties of AMQP basic messages that a copy keeps.
+#: Properties of AMQP basic messages that a copy keeps.  Not user_id: RabbitMQ refuses another user's name.
 COPIED: Final = (
     "correlation_id",
     "reply_to",
@@ -18,12 +18,10 @@ COPIED: Final = (
     "message_id",
     "timestamp",
     "type",
-    "user_id",
     "app_id",
 )
-#: What a copy for or of a dead letter keeps: it must not expire, and RabbitMQ would refuse another user's
-#: name.
-LASTING: Final = tuple(name for name in COPIED if name not in ("expiration", "user_id"))
+#: What a copy for or of a dead letter keeps: it must not expire.
+LASTING: Final = tuple(name for name in COPIED if name != "expiration")
 
 
 def copy_of(
