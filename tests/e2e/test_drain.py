@@ -58,6 +58,12 @@ def test_load_that_returns_puts_draining_pods_back_to_work(scenario: Scenario) -
         return any(pod.state == "draining" and pod.name in busy for pod in scenario.watch.ran())
 
     until(draining_and_busy, 110, "a draining pod with a task", scenario.explain, every=0.2)
+
+    def alone() -> bool:
+        return {pod.name for pod in list(scenario.watch.pods.values()) if pod.gone is None} <= before
+
+    # (the pod that its ReplicaSet made in its place has gone: a quick one would take a task)
+    until(alone, 60, "nobody but the first pods", scenario.explain, every=0.2)
     # and load returns
     scenario.send([("quickstart.nap", [3.0])] * 120)
     # Then the draining pod works again, and none that was not there before ran anything until it did

@@ -18,7 +18,7 @@ from tests.integration.worker.test_crashes import amqp_messages
 
 #: Another one each time would find more, and fail where nobody changed anything: for hunting by hand.
 SEED = int(os.environ.get("CUT_SEED", "1"))
-TASKS = 600
+TASKS = 300
 
 
 def names_and_seconds(number: int) -> tuple[str, float]:
@@ -28,7 +28,7 @@ def names_and_seconds(number: int) -> tuple[str, float]:
 
 @pytest.mark.redis
 def test_redis_behind_a_bad_network(start_worker: StartWorker) -> None:
-    with RedisServer() as server, Cutter(server.port, SEED, mean=60_000) as cutter:
+    with RedisServer() as server, Cutter(server.port, SEED, mean=40_000) as cutter:
         client = App("client", broker=server.url, backend=f"redis://127.0.0.1:{server.port}/1")
         url = f"redis://127.0.0.1:{cutter.port}"
         with redis.Redis(port=server.port) as store:
@@ -64,8 +64,8 @@ def check(
     for number in range(TASKS):
         name, seconds = names_and_seconds(number)
         results[name] = client.send_task("jobs.mark", (name, seconds))
-    wait_until(lambda: len(worker.count()) >= TASKS, what="all tasks")
-    assert cutter.cuts > 10, "the network was not bad enough"
+    wait_until(lambda: len(worker.count()) >= TASKS, timeout=180, what="all tasks")
+    assert cutter.cuts > 5, "the network was not bad enough"
     cutter.calm()
     wait_until(lambda: worker.get("/readyz")[0] == 200, what="a worker that is connected")
     assert {name: result.get(timeout=60) for name, result in results.items()} == {n: n for n in results}

@@ -184,6 +184,7 @@ class AmqpLink(Copies):
         """Send the acknowledgements of this turn."""
         if self._arrived:
             self._hand_over()
+        self._copy_given_back()
         self._reject_replaced()
         self._acknowledge()
         if self._reader is not None:
@@ -205,6 +206,7 @@ class AmqpLink(Copies):
 
     def confirm(self) -> None:
         """A synchronous call on the channel: RabbitMQ handles a channel's frames in order."""
+        self._copy_given_back()
         while self._unconfirmed:
             self.connection.drain_events(timeout=10)
         self.flush()

@@ -45,6 +45,8 @@ class Copies(Link):
         self._publisher: Any = None
         #: Delay queues, and until when they need not be declared again (monotonic seconds).
         self._buckets: dict[str, float] = {}
+        #: Given back, the latest first, and to be copied at the end of the turn.
+        self._given_back: list[Delivery] = []
         #: Copies on their way: publish sequence -> tag of the original, which is acknowledged on
         #: confirmation, and task id.
         self._unconfirmed: dict[int, tuple[int, Any]] = {}
@@ -107,8 +109,14 @@ class Copies(Link):
         if bears:
             self.requeue(delivery)
         else:
+            self._given_back.append(delivery)
+
+    def _copy_given_back(self) -> None:
+        """In the order of the queue."""
+        while self._given_back:
+            delivery = self._given_back.pop()
             headers = {name: value for name, value in delivery.headers.items() if name not in _COUNTED}
-            self._replace(delivery, queue, headers)
+            self._replace(delivery, delivery.queue, headers)
 
     def requeue_counted(self, delivery: Delivery, deliveries: int) -> None:
         """Quorum queues count by themselves; elsewhere a copy carries the count."""
@@ -202,7 +210,7 @@ class Copies(Link):
 
     def settled_everything(self) -> bool:
         """Whether all copies are confirmed."""
-        return not self._unconfirmed
+        return not (self._given_back or self._unconfirmed)
 
     def copying(self) -> int:
         """Those that RabbitMQ has not confirmed."""
