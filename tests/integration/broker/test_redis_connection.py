@@ -186,17 +186,23 @@ def test_messages_taken_but_never_seen_come_back(connect: Connect, store: Any) -
     assert Reader(connect(), "q", ack=True).read(5) == [0, 1, 2, 3, 4]
 
 
-def test_what_still_runs_is_settled_over_the_next_connection(connect: Connect, store: Any) -> None:
+def left_running(connect: Connect, store: Any, values: list[str]) -> list[str]:
+    """Take these messages over a connection that breaks; the tag of the first, which still runs."""
     running: list[str] = []
     connection = connect(still_running=lambda: running)
-    send(connection, "q", ["runs", "waits"])
+    send(connection, "q", values)
     reader = Reader(connection, "q", prefetch=2)
-    reader.read(2)
+    reader.read(len(values))
     running.append(reader.messages[0].delivery_tag)
     break_connection(store, connection)
     with pytest.raises(connection.connection_errors):
         until(connection, lambda: False)
     connection.collect()
+    return running
+
+
+def test_what_still_runs_is_settled_over_the_next_connection(connect: Connect, store: Any) -> None:
+    running = left_running(connect, store, ["runs", "waits"])
     second = connect(still_running=lambda: running)
     again = Reader(second, "q", prefetch=2)
     assert again.read(1) == ["waits"]
@@ -213,17 +219,7 @@ def test_what_still_runs_is_settled_over_the_next_connection(connect: Connect, s
 def test_what_still_runs_outlives_a_connection_that_breaks_while_it_takes_over(
     connect: Connect, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running: list[str] = []
-    connection = connect(still_running=lambda: running)
-    send(connection, "q", ["runs"])
-    reader = Reader(connection, "q")
-    reader.read(1)
-    running.append(reader.messages[0].delivery_tag)
-    break_connection(store, connection)
-    with pytest.raises(connection.connection_errors):
-        until(connection, lambda: False)
-    connection.collect()
-
+    running = left_running(connect, store, ["runs"])
     ticks = lease.Lease.tick
 
     def breaks(self: lease.Lease, now: float) -> None:

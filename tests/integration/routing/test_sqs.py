@@ -15,7 +15,7 @@ from taskyard import App
 from taskyard.broker.dead_letters import Wanted, open_store
 from tests.brokers.sqs import SqsServer
 from tests.integration.routing.conftest import StartRouted
-from tests.integration.worker.harness import wait_until
+from tests.integration.worker.harness import WorkerProcess, wait_until
 
 #: Short leases, so that a renewal that is missing shows.
 OPTIONS = {"region": "us-east-1", "is_secure": False, "wait_time_seconds": 1, "lease_seconds": 7}
@@ -135,15 +135,24 @@ def test_a_worker_that_is_killed_loses_nothing(
     wait_until(lambda: counts(api, url_of(api, "b-celery")) == (0, 0))
 
 
-def test_what_is_drained_is_given_back_at_once(
-    server: SqsServer, api: Any, start_routed: StartRouted
-) -> None:
-    config = settings("c-", lease_seconds=600)
+def start_with_four(
+    server: SqsServer, start_routed: StartRouted, prefix: str, **environment: str
+) -> WorkerProcess:
+    """A worker of one process that has four tasks in its hands, each until the test opens the gate."""
+    config = settings(prefix, lease_seconds=600)
     app = App("client", broker=server.url, **config)
     for number in range(4):
         app.send_task("routing_jobs.sleep", (str(number), 120))
-    worker = start_routed(server.url, config, "-P", "prefork", "-c", "1", "--prefetch-multiplier", "4")
+    arguments = "-P", "prefork", "-c", "1", "--prefetch-multiplier", "4"
+    worker = start_routed(server.url, config, *arguments, environment=environment)
     wait_until(lambda: worker.state()["held"] == 4)
+    return worker
+
+
+def test_what_is_drained_is_given_back_at_once(
+    server: SqsServer, api: Any, start_routed: StartRouted
+) -> None:
+    worker = start_with_four(server, start_routed, "c-")
     worker.drain()
     wait_until(lambda: counts(api, url_of(api, "c-celery")) == (3, 1))
     worker.open_gate()
@@ -157,13 +166,8 @@ def test_what_is_drained_is_given_back_at_once(
 def test_what_is_given_back_again_and_again_was_not_delivered(
     server: SqsServer, api: Any, start_routed: StartRouted
 ) -> None:
-    config = settings("g-", lease_seconds=600)
-    app = App("client", broker=server.url, **config)
-    for number in range(4):
-        app.send_task("routing_jobs.sleep", (str(number), 120))
-    arguments = "-P", "prefork", "-c", "1", "--prefetch-multiplier", "4"
-    rules = {"TASKYARD_DEAD_LETTERS": '{"celery": {"queue": "celery.dead", "maxDeliveries": 5}}'}
-    worker = start_routed(server.url, config, *arguments, environment=rules)
+    rules = '{"celery": {"queue": "celery.dead", "maxDeliveries": 5}}'
+    worker = start_with_four(server, start_routed, "g-", TASKYARD_DEAD_LETTERS=rules)
     for _ in range(8):
         wait_until(lambda: worker.state()["held"] == 4)
         worker.drain()

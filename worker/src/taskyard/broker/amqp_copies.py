@@ -213,5 +213,5 @@ class Copies(Link):
         return not (self._given_back or self._unconfirmed)
 
     def copying(self) -> int:
-        """Those that RabbitMQ has not confirmed."""
+        """Those whose copies RabbitMQ has not confirmed."""
         return len(self._deferred)
